@@ -1,0 +1,192 @@
+//! The columns of an archived entry as plain data (FORMAT section 9).
+//!
+//! Here: one row, and the columns that are derived from a payload, made and compared. Not here:
+//! Parquet (see the `verifier` crate, which reads and writes these rows in one place).
+
+use std::borrow::Cow;
+
+use crate::chain::ERASED;
+use crate::payload::Event;
+
+/// One entry as it stands in a chunk's object: recorded columns, then derived ones.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row<'a> {
+    /// `seq`.
+    pub seq: u64,
+    /// `recorded_at`, microseconds since 1970.
+    pub recorded_at: i64,
+    /// `event_id`.
+    pub event_id: [u8; 16],
+    /// `payload`; `None` where it is withheld (FORMAT section 10).
+    pub payload: Option<&'a [u8]>,
+    /// `payload_digest`.
+    pub payload_digest: [u8; 32],
+    /// `link`.
+    pub link: [u8; 32],
+    /// `submission_hash`.
+    pub submission_hash: [u8; 32],
+    /// `submission_index`.
+    pub submission_index: u16,
+    /// `submission_count`.
+    pub submission_count: u16,
+    /// `counter`.
+    pub counter: u64,
+    /// `public_key`.
+    pub public_key: [u8; 32],
+    /// `signature`.
+    pub signature: [u8; 64],
+    /// Everything that the payload says again.
+    pub derived: Derived<'a>,
+}
+
+macro_rules! derived {
+    ($($(#[$doc:meta])* $name:ident: $type:ty,)*) => {
+        /// The columns that are derived from a payload, in the order of the file.
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct Derived<'a> {
+            $($(#[$doc])* pub $name: $type,)*
+        }
+
+        impl Derived<'_> {
+            /// The first column in which two rows differ, with both values.
+            pub fn difference(&self, found: &Self) -> Option<ColumnDifference> {
+                $(if self.$name != found.$name {
+                    return Some(ColumnDifference {
+                        column: stringify!($name),
+                        expected: show(&self.$name),
+                        found: show(&found.$name),
+                    });
+                })*
+                None
+            }
+        }
+    };
+}
+
+/// A text column: borrowed from the payload where it holds no escape.
+pub type Text<'a> = Option<Cow<'a, str>>;
+
+derived! {
+    /// `event_type`.
+    event_type: Cow<'a, str>,
+    /// `occurred_at`, microseconds since 1970.
+    occurred_at: i64,
+    /// `session_id`.
+    session_id: Text<'a>,
+    /// `actor_id`.
+    actor_id: Text<'a>,
+    /// `source`.
+    source: Text<'a>,
+    /// `model`.
+    model: Text<'a>,
+    /// `provider`.
+    provider: Text<'a>,
+    /// `input_tokens`.
+    input_tokens: Option<i64>,
+    /// `output_tokens`.
+    output_tokens: Option<i64>,
+    /// `latency_ms`, milliseconds.
+    latency_ms: Option<i64>,
+    /// `success`.
+    success: Option<bool>,
+    /// `error_type`.
+    error_type: Text<'a>,
+    /// `prompt_hash`.
+    prompt_hash: Text<'a>,
+    /// `tool_name`.
+    tool_name: Text<'a>,
+    /// `status`.
+    status: Text<'a>,
+    /// `unit_cost_input`, in 10^-9 of the currency.
+    unit_cost_input: Option<i64>,
+    /// `unit_cost_output`, in 10^-9 of the currency.
+    unit_cost_output: Option<i64>,
+    /// `trace_id`.
+    trace_id: Text<'a>,
+    /// `span_id`.
+    span_id: Text<'a>,
+    /// `agent_version`.
+    agent_version: Text<'a>,
+    /// `on_behalf_of`.
+    on_behalf_of: Text<'a>,
+    /// `parent_event_id`.
+    parent_event_id: Option<[u8; 16]>,
+}
+
+/// A derived column says something else than the payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ColumnDifference {
+    /// The column.
+    pub column: &'static str,
+    /// What the payload says.
+    pub expected: String,
+    /// What the column says.
+    pub found: String,
+}
+
+/// Values in findings are cut: a hostile archive must not fill the report.
+fn show(value: &impl std::fmt::Debug) -> String {
+    let text = format!("{value:?}");
+    match text.char_indices().nth(120) {
+        Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default()),
+        None => text,
+    }
+}
+
+impl<'a> Derived<'a> {
+    /// What the columns of this payload must say.
+    pub fn of(event: &Event<'a>) -> Self {
+        Self {
+            event_type: event.event_type.clone(),
+            occurred_at: event.occurred_at.get(),
+            session_id: event.session_id.clone(),
+            actor_id: event.actor_id.clone(),
+            source: event.source.clone(),
+            model: event.model.clone(),
+            provider: event.provider.clone(),
+            input_tokens: event.input_tokens,
+            output_tokens: event.output_tokens,
+            latency_ms: event.latency_ms,
+            success: event.success,
+            error_type: event.error_type.clone(),
+            prompt_hash: event.prompt_hash.clone(),
+            tool_name: event.tool_name.clone(),
+            status: event.status.clone(),
+            unit_cost_input: event.unit_cost_input.map(|money| money.get()),
+            unit_cost_output: event.unit_cost_output.map(|money| money.get()),
+            trace_id: event.trace_id.clone(),
+            span_id: event.span_id.clone(),
+            agent_version: event.agent_version.clone(),
+            on_behalf_of: event.on_behalf_of.clone(),
+            parent_event_id: event.parent_event_id.map(|id| *id.as_bytes()),
+        }
+    }
+
+    /// What the columns must say where the payload is withheld (FORMAT section 10).
+    pub fn withheld(recorded_at: i64) -> Self {
+        Self {
+            event_type: Cow::Borrowed(ERASED),
+            occurred_at: recorded_at,
+            session_id: None,
+            actor_id: None,
+            source: None,
+            model: None,
+            provider: None,
+            input_tokens: None,
+            output_tokens: None,
+            latency_ms: None,
+            success: None,
+            error_type: None,
+            prompt_hash: None,
+            tool_name: None,
+            status: None,
+            unit_cost_input: None,
+            unit_cost_output: None,
+            trace_id: None,
+            span_id: None,
+            agent_version: None,
+            on_behalf_of: None,
+            parent_event_id: None,
+        }
+    }
+}

@@ -1,0 +1,649 @@
+//! The audit of one archive: asks for objects, takes bytes, ends in a report.
+//!
+//! Pure: the driver fetches, decodes Parquet and decides what runs in parallel. Nothing is
+//! believed because the store lists it: the log says which objects there must be.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use crate::checkpoint::Checkpoint;
+use crate::chunk::ChunkManifest;
+use crate::hash::Digest;
+use crate::key::PublicKey;
+use crate::layout::{self, Artefact, TileBuilder};
+use crate::limits::TILE_WIDTH;
+use crate::names::{Origin, Workspace};
+use crate::note::{Note, VerifierKey};
+use crate::time::{Hour, Micros};
+
+use super::chunk::ChunkOutcome;
+use super::finding::{Check, Finding, Place};
+use super::log::LogWalk;
+use super::report::{InputDigest, Report, Verdict, WorkspaceReport};
+use super::workspace::WorkspaceCheck;
+
+/// What the auditor brings: never taken from the archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trust {
+    /// The ledger to verify.
+    pub origin: Origin,
+    /// Its seal keys.
+    pub seal_keys: Vec<VerifierKey>,
+    /// Its receipt keys.
+    pub receipt_keys: Vec<VerifierKey>,
+    /// The root keys that workspaces were created with, where the auditor knows them.
+    pub workspaces: BTreeMap<Workspace, Vec<PublicKey>>,
+}
+
+/// What the auditor asks for beyond an intact archive.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// The last hour that must be sealed; none where the auditor does not say.
+    pub expect_through: Option<Micros>,
+    /// Whether payloads withheld by a recorded erasure are in order.
+    pub allow_erased: bool,
+    /// The one workspace to verify; all where absent. The log is always walked whole.
+    pub workspace: Option<Workspace>,
+}
+
+/// What the audit needs next.
+#[derive(Clone, Debug)]
+pub enum Need {
+    /// The keys of all objects in the store: answer with [`Audit::listing`].
+    Listing,
+    /// The bytes of an object: answer with [`Audit::object`].
+    Object(Artefact),
+    /// The rows of a chunk, checked by a [`super::ChunkCheck`]: answer with [`Audit::chunk`].
+    Chunk {
+        /// Names the chunk in the answer.
+        index: usize,
+        /// What it must hold.
+        manifest: Arc<ChunkManifest>,
+    },
+}
+
+/// What an object's bytes must be, and which check fails where they are not.
+#[derive(Debug)]
+struct Expected {
+    digest: Digest,
+    missing: Option<Check>,
+    differs: Check,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Phase {
+    Listing,
+    Checkpoint,
+    Bundles,
+    Objects,
+    Done,
+}
+
+/// The state machine. Ask [`Audit::need`] until it gives `None` with every answer given; then
+/// [`Audit::finish`].
+#[derive(Debug)]
+pub struct Audit {
+    trust: Trust,
+    policy: Policy,
+    phase: Phase,
+    asked: bool,
+    listed: BTreeSet<String>,
+    /// Partial tiles and bundles among them: few, as fuller ones replace them.
+    partials: Vec<Artefact>,
+    checkpoint: Option<Checkpoint>,
+    checkpoint_input: Option<InputDigest>,
+    walk: LogWalk,
+    tiles: TileBuilder,
+    expected: BTreeMap<Artefact, Expected>,
+    queue: VecDeque<Need>,
+    outstanding: usize,
+    /// Chunks to check, as indices into the walk's, in log order; and how many are merged.
+    order: VecDeque<usize>,
+    outcomes: BTreeMap<usize, ChunkOutcome>,
+    workspaces: BTreeMap<Workspace, WorkspaceCheck>,
+    chunks: u64,
+    payload_bytes: u64,
+    findings: Vec<Finding>,
+}
+
+impl Audit {
+    /// Starts an audit.
+    pub fn new(trust: Trust, policy: Policy) -> Self {
+        let walk = LogWalk::new(trust.origin.clone(), trust.seal_keys.clone());
+        Self {
+            trust,
+            policy,
+            phase: Phase::Listing,
+            asked: false,
+            listed: BTreeSet::new(),
+            partials: Vec::new(),
+            checkpoint: None,
+            checkpoint_input: None,
+            walk,
+            tiles: TileBuilder::new(),
+            expected: BTreeMap::new(),
+            queue: VecDeque::new(),
+            outstanding: 0,
+            order: VecDeque::new(),
+            outcomes: BTreeMap::new(),
+            workspaces: BTreeMap::new(),
+            chunks: 0,
+            payload_bytes: 0,
+            findings: Vec::new(),
+        }
+    }
+
+    /// What to bring next. `None` until outstanding answers are given, and at the end.
+    pub fn need(&mut self) -> Option<Need> {
+        match self.phase {
+            Phase::Listing => self.once(Need::Listing),
+            Phase::Checkpoint => self.once(Need::Object(Artefact::Checkpoint)),
+            Phase::Bundles => {
+                let bundle = self.bundle()?;
+                self.once(Need::Object(bundle))
+            }
+            Phase::Objects => {
+                let need = self.queue.pop_front()?;
+                self.outstanding += 1;
+                Some(need)
+            }
+            Phase::Done => None,
+        }
+    }
+
+    /// How many leaves of the log, and how many chunks, there are to check in all; the second is
+    /// known once the log is read.
+    pub fn extent(&self) -> (u64, usize) {
+        (
+            self.checkpoint
+                .as_ref()
+                .map_or(0, |checkpoint| checkpoint.size),
+            self.order.len(),
+        )
+    }
+
+    fn once(&mut self, need: Need) -> Option<Need> {
+        (!std::mem::replace(&mut self.asked, true)).then_some(need)
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.asked = false;
+    }
+
+    /// Takes the keys of all objects that lie in the store.
+    pub fn listing(&mut self, keys: impl IntoIterator<Item = String>) {
+        self.listed.extend(keys);
+        let partials = self.listed.iter().filter(|key| key.contains(".p/"));
+        self.partials = partials.filter_map(|key| Artefact::parse(key)).collect();
+        self.enter(Phase::Checkpoint);
+    }
+
+    /// Takes word that something could not be read: not that it is missing.
+    pub fn unreadable(&mut self, need: &Need, reason: impl ToString) {
+        let place = match need {
+            Need::Listing => Place::default(),
+            Need::Object(artefact) => Place::object(artefact),
+            Need::Chunk { manifest, .. } => super::chunk::place(manifest),
+        };
+        let finding = Finding::new(Check::Unreadable, place).because(reason);
+        match need {
+            Need::Listing => {
+                self.findings.push(finding);
+                self.enter(Phase::Checkpoint);
+            }
+            Need::Object(artefact) => {
+                self.findings.push(finding);
+                match self.phase {
+                    Phase::Objects => self.answered(artefact),
+                    _ => self.enter(Phase::Done),
+                }
+            }
+            Need::Chunk { index, .. } => self.chunk(*index, ChunkOutcome::broken(finding)),
+        }
+    }
+
+    /// Takes the bytes of an object, or that it is not there.
+    pub fn object(&mut self, artefact: &Artefact, bytes: Option<&[u8]>) {
+        match self.phase {
+            Phase::Checkpoint => self.take_checkpoint(bytes),
+            Phase::Bundles => self.take_bundle(artefact, bytes),
+            Phase::Objects => {
+                self.compare(artefact, bytes);
+                self.answered(artefact);
+            }
+            Phase::Listing | Phase::Done => {}
+        }
+    }
+
+    fn answered(&mut self, artefact: &Artefact) {
+        self.expected.remove(artefact);
+        self.outstanding = self.outstanding.saturating_sub(1);
+        self.end_objects();
+    }
+
+    fn take_checkpoint(&mut self, bytes: Option<&[u8]>) {
+        let place = Place::object(Artefact::Checkpoint);
+        let Some(bytes) = bytes else {
+            let known = self.listed.iter().any(|key| Artefact::parse(key).is_some());
+            let check = if known {
+                Check::CheckpointMissing
+            } else {
+                Check::NoArchive
+            };
+            self.findings.push(Finding::new(check, place));
+            return self.enter(Phase::Done);
+        };
+        self.checkpoint_input = Some(InputDigest {
+            name: Artefact::Checkpoint.to_string(),
+            sha256: Digest::of(bytes),
+        });
+        let read = Note::parse(bytes)
+            .map_err(|error| error.to_string())
+            .and_then(|note| {
+                Ok((
+                    note,
+                    Checkpoint::parse(note.body()).map_err(|e| e.to_string())?,
+                ))
+            });
+        let (note, checkpoint) = match read {
+            Ok(read) => read,
+            Err(reason) => {
+                let finding = Finding::new(Check::CheckpointMalformed, place);
+                self.findings.push(finding.because(reason));
+                return self.enter(Phase::Done);
+            }
+        };
+        if checkpoint.origin != self.trust.origin {
+            let finding = Finding::new(Check::CheckpointOrigin, place.clone());
+            self.findings
+                .push(finding.differs(&self.trust.origin, &checkpoint.origin));
+        }
+        let verified: Vec<_> = self
+            .trust
+            .seal_keys
+            .iter()
+            .map(|key| note.verify(key))
+            .collect();
+        if !verified.iter().any(Result::is_ok) {
+            let reasons: Vec<_> = verified
+                .iter()
+                .filter_map(|r| r.as_ref().err().map(ToString::to_string))
+                .collect();
+            let finding = Finding::new(Check::CheckpointUntrusted, place);
+            self.findings.push(finding.because(reasons.join("; ")));
+        }
+        self.checkpoint = Some(checkpoint);
+        self.enter(Phase::Bundles);
+        self.end_bundles();
+    }
+
+    /// The entry bundle that the walk stands before.
+    fn bundle(&self) -> Option<Artefact> {
+        let size = self.checkpoint.as_ref()?.size;
+        let index = self.walk.size / TILE_WIDTH;
+        let width = size.checked_sub(self.walk.size)?.min(TILE_WIDTH);
+        Some(Artefact::Bundle {
+            index,
+            width: u16::try_from(width).ok().filter(|w| *w > 0)?,
+        })
+    }
+
+    fn take_bundle(&mut self, artefact: &Artefact, bytes: Option<&[u8]>) {
+        self.asked = false;
+        let Artefact::Bundle { index, width } = *artefact else {
+            return;
+        };
+        let Some(bytes) = bytes else {
+            self.findings
+                .push(Finding::new(Check::LogMissing, Place::object(artefact)));
+            return self.stop_log();
+        };
+        let entries = match layout::decode_bundle(bytes, width) {
+            Ok(entries) => entries,
+            Err(error) => {
+                let finding = Finding::new(Check::LogMalformed, Place::object(artefact));
+                self.findings.push(finding.because(error));
+                return self.stop_log();
+            }
+        };
+        for entry in &entries {
+            let hash = self.walk.leaf(entry);
+            for (tile, bytes) in self.tiles.push(hash) {
+                self.expect_tile(&tile, &bytes);
+            }
+        }
+        for stale in self.stale(|listed| match *listed {
+            Artefact::Bundle { index: i, width: w } if i == index && w < width => Some(w),
+            _ => None,
+        }) {
+            let prefix = entries.iter().take(usize::from(stale.1)).copied();
+            let digest = layout::encode_bundle(prefix).map(|bytes| Digest::of(&bytes));
+            self.expect_stale(stale.0, digest.unwrap_or(Digest::ZERO));
+        }
+        self.end_bundles();
+    }
+
+    /// Narrower versions of a tile or bundle that still lie in the store, with their widths.
+    fn stale(&self, width: impl Fn(&Artefact) -> Option<u16>) -> Vec<(Artefact, u16)> {
+        let narrower = |listed: &Artefact| width(listed).map(|width| (listed.clone(), width));
+        self.partials.iter().filter_map(narrower).collect()
+    }
+
+    fn expect_stale(&mut self, artefact: Artefact, digest: Digest) {
+        let differs = Check::StaleObject;
+        self.expected.insert(
+            artefact,
+            Expected {
+                digest,
+                missing: None,
+                differs,
+            },
+        );
+    }
+
+    fn expect_tile(&mut self, tile: &Artefact, bytes: &[u8]) {
+        let Artefact::Tile {
+            level,
+            index,
+            width,
+        } = *tile
+        else {
+            return;
+        };
+        for (artefact, narrower) in self.stale(|listed| match *listed {
+            Artefact::Tile {
+                level: l,
+                index: i,
+                width: w,
+            } if (l, i) == (level, index) && w < width => Some(w),
+            _ => None,
+        }) {
+            let prefix = bytes.get(..32 * usize::from(narrower)).unwrap_or_default();
+            self.expect_stale(artefact, Digest::of(prefix));
+        }
+        let expected = Expected {
+            digest: Digest::of(bytes),
+            missing: Some(Check::LogMissing),
+            differs: Check::TileWrong,
+        };
+        self.expected.insert(tile.clone(), expected);
+    }
+
+    /// The log cannot be read to its end: what has been read is still checked.
+    fn stop_log(&mut self) {
+        let finding = Finding::new(Check::Unchecked, Place::leaf(self.walk.size));
+        self.findings
+            .push(finding.because("the log from this leaf on, and all that it names"));
+        self.begin_objects();
+    }
+
+    fn end_bundles(&mut self) {
+        let Some(checkpoint) = self.checkpoint.clone() else {
+            return;
+        };
+        if self.walk.size < checkpoint.size {
+            return;
+        }
+        let root = self.tiles.root();
+        if root != checkpoint.root {
+            let finding = Finding::new(Check::LogRoot, Place::object(Artefact::Checkpoint));
+            self.findings.push(finding.differs(checkpoint.root, root));
+        }
+        for (tile, bytes) in self.tiles.partial() {
+            self.expect_tile(&tile, &bytes);
+        }
+        self.walk.finish();
+        self.begin_objects();
+    }
+
+    fn in_scope(&self, workspace: &Workspace) -> bool {
+        self.policy
+            .workspace
+            .as_ref()
+            .is_none_or(|scope| scope == workspace)
+    }
+
+    /// Everything that the log names, and what it does not name.
+    fn begin_objects(&mut self) {
+        for (artefact, digest) in std::mem::take(&mut self.walk.copies) {
+            if let Artefact::Manifest { range, .. } = &artefact
+                && !self.in_scope(&range.workspace)
+            {
+                continue;
+            }
+            let (missing, differs) = (Some(Check::CopyMissing), Check::CopyDiffers);
+            self.expected.insert(
+                artefact,
+                Expected {
+                    digest,
+                    missing,
+                    differs,
+                },
+            );
+        }
+        for (index, chunk) in self.walk.chunks.iter().enumerate() {
+            if !self.in_scope(&chunk.manifest.workspace) {
+                continue;
+            }
+            for before in &chunk.superseded {
+                if let Some(artefact) = Artefact::parse(&before.object) {
+                    let digest = before.digest.sha256;
+                    let (missing, differs) = (None, Check::StaleObject);
+                    self.expected.insert(
+                        artefact,
+                        Expected {
+                            digest,
+                            missing,
+                            differs,
+                        },
+                    );
+                }
+            }
+            self.order.push_back(index);
+            let manifest = Arc::clone(&chunk.manifest);
+            self.queue.push_back(Need::Chunk { index, manifest });
+        }
+        self.queue
+            .extend(self.expected.keys().cloned().map(Need::Object));
+        self.unknown_objects();
+        self.enter(Phase::Objects);
+        self.end_objects();
+    }
+
+    /// Objects in the archive's prefixes that nothing in the log names.
+    fn unknown_objects(&mut self) {
+        const PREFIXES: [&str; 5] = ["log/", "hours/", "manifests/", "events/", "rollups/"];
+        let mut named: BTreeSet<Artefact> = self.expected.keys().cloned().collect();
+        named.insert(Artefact::Checkpoint);
+        named.extend(layout::bundles(self.walk.size));
+        for chunk in &self.walk.chunks {
+            let manifests = chunk.superseded.iter().chain([&chunk.manifest]);
+            for manifest in manifests {
+                let (range, erasure) = (manifest.range(), manifest.erasure());
+                named.insert(Artefact::Manifest {
+                    range: range.clone(),
+                    erasure,
+                });
+                named.insert(Artefact::Events { range, erasure });
+            }
+        }
+        for key in &self.listed {
+            if !PREFIXES.iter().any(|prefix| key.starts_with(prefix)) {
+                continue;
+            }
+            let place = || Place::object(key);
+            match Artefact::parse(key) {
+                Some(artefact) if named.contains(&artefact) => {}
+                Some(artefact) if self.is_later(&artefact) => {
+                    self.findings.push(Finding::new(Check::Unlogged, place()));
+                }
+                _ => self
+                    .findings
+                    .push(Finding::new(Check::UnknownObject, place())),
+            }
+        }
+    }
+
+    /// Whether an object belongs to what an archiver may be sealing right now.
+    fn is_later(&self, artefact: &Artefact) -> bool {
+        let after = |hour: Hour| self.walk.last_hour.is_none_or(|last| hour > last);
+        match artefact {
+            Artefact::HourNote(hour) | Artefact::HourHeads(hour) => after(*hour),
+            Artefact::Manifest { range, .. } | Artefact::Events { range, .. } => after(range.hour),
+            Artefact::Bundle { index, width } => {
+                index * TILE_WIDTH + u64::from(*width) > self.walk.size
+            }
+            Artefact::Tile {
+                level,
+                index,
+                width,
+            } => {
+                let hashes = self.walk.size >> (8 * u32::from(*level));
+                index
+                    .saturating_mul(TILE_WIDTH)
+                    .saturating_add(u64::from(*width))
+                    > hashes
+            }
+            Artefact::Checkpoint | Artefact::Rollup(_) => false,
+        }
+    }
+
+    fn compare(&mut self, artefact: &Artefact, bytes: Option<&[u8]>) {
+        let Some(expected) = self.expected.get(artefact) else {
+            return;
+        };
+        let place = Place::object(artefact);
+        match (bytes, expected.missing) {
+            (None, Some(check)) => self.findings.push(Finding::new(check, place)),
+            (None, None) => {}
+            (Some(bytes), _) => {
+                let found = Digest::of(bytes);
+                if found != expected.digest {
+                    let finding = Finding::new(expected.differs, place);
+                    let differs = finding.differs(
+                        format!("sha256 {}", expected.digest),
+                        format!("sha256 {found}"),
+                    );
+                    self.findings.push(differs);
+                }
+            }
+        }
+    }
+
+    /// Takes the outcome of a chunk's check. Outcomes may come in any order; they are merged in
+    /// the log's.
+    pub fn chunk(&mut self, index: usize, outcome: ChunkOutcome) {
+        self.outcomes.insert(index, outcome);
+        while let Some(outcome) = self
+            .order
+            .front()
+            .and_then(|next| self.outcomes.remove(next))
+        {
+            let Some(index) = self.order.pop_front() else {
+                break;
+            };
+            self.merge(index, outcome);
+        }
+        self.outstanding = self.outstanding.saturating_sub(1);
+        self.end_objects();
+    }
+
+    fn merge(&mut self, index: usize, outcome: ChunkOutcome) {
+        let Some(chunk) = self.walk.chunks.get(index) else {
+            return;
+        };
+        let workspace = &chunk.manifest.workspace;
+        self.chunks += 1;
+        self.payload_bytes += outcome.payload_bytes;
+        let pinned = self.trust.workspaces.get(workspace);
+        self.workspaces
+            .entry(workspace.clone())
+            .or_insert_with(|| WorkspaceCheck::new(workspace.clone(), pinned.cloned()))
+            .chunk(outcome);
+    }
+
+    fn end_objects(&mut self) {
+        if self.phase == Phase::Objects && self.queue.is_empty() && self.outstanding == 0 {
+            self.enter(Phase::Done);
+        }
+    }
+
+    /// Whether every need has been answered.
+    pub fn is_done(&self) -> bool {
+        self.phase == Phase::Done
+    }
+
+    /// Ends the audit: what holds over whole chains, the auditor's policy, the verdict.
+    pub fn finish(mut self) -> Report {
+        self.findings.append(&mut self.walk.findings);
+        let mut workspaces: Vec<WorkspaceReport> = Vec::new();
+        for (name, check) in std::mem::take(&mut self.workspaces) {
+            let finished = check.finish(self.walk.heads.get(&name));
+            self.findings.extend(finished.findings);
+            workspaces.push(finished.report);
+        }
+        if !self.is_done() {
+            let finding = Finding::new(Check::Unchecked, Place::default());
+            self.findings
+                .push(finding.because("the verification was ended before it was done"));
+        }
+        if self.checkpoint.is_some() {
+            self.check_workspaces();
+            self.check_freshness();
+        }
+        if self.policy.allow_erased {
+            self.findings
+                .retain(|finding| finding.check != Check::Erased);
+        }
+        self.findings.sort_by(|a, b| {
+            b.check
+                .severity()
+                .cmp(&a.check.severity())
+                .then_with(|| a.cmp(b))
+        });
+        let events = workspaces.iter().map(|workspace| workspace.events).sum();
+        Report {
+            verdict: Verdict::of(&self.findings),
+            origin: self.trust.origin.to_string(),
+            scope: self.policy.workspace,
+            checkpoint: self.checkpoint_input,
+            log_size: self.walk.size,
+            hours: self.walk.first_hour.zip(self.walk.last_hour),
+            chunks: self.chunks,
+            events,
+            payload_bytes: self.payload_bytes,
+            workspaces,
+            findings: self.findings,
+        }
+    }
+
+    fn check_workspaces(&mut self) {
+        let known = self.trust.workspaces.keys().chain(&self.policy.workspace);
+        let missing: BTreeSet<_> = known
+            .filter(|name| self.in_scope(name) && self.walk.heads.get(name).is_none())
+            .cloned()
+            .collect();
+        for workspace in missing {
+            let place = Place::workspace(&workspace);
+            self.findings
+                .push(Finding::new(Check::WorkspaceMissing, place));
+        }
+    }
+
+    fn check_freshness(&mut self) {
+        let Some(through) = self.policy.expect_through else {
+            return;
+        };
+        let sealed = self.walk.last_hour.map_or(0, Hour::end);
+        if sealed < through.get() {
+            let found = match Micros::new(sealed) {
+                Some(end) if sealed > 0 => format!("sealed through {end}"),
+                _ => "nothing sealed".to_owned(),
+            };
+            let finding = Finding::new(Check::Stale, Place::default());
+            self.findings
+                .push(finding.differs(format!("sealed through {through}"), found));
+        }
+    }
+}

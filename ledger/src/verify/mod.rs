@@ -1,0 +1,19 @@
+//! The checks over an archive, as a state machine that asks for what it needs and takes bytes.
+//!
+//! Here: [`Audit`], which walks the log and says which object it needs next; [`ChunkCheck`], which
+//! checks the rows of one chunk and knows nothing of the others, so that chunks can be checked in
+//! parallel; [`Finding`], which says what is wrong and where. Not here: fetching, decoding
+//! Parquet, threads, printing (see the `verifier` crate). The archiver checks what it has written
+//! by the same [`ChunkCheck`].
+
+mod audit;
+mod chunk;
+mod finding;
+mod log;
+mod report;
+mod workspace;
+
+pub use audit::{Audit, Need, Policy, Trust};
+pub use chunk::{ChunkCheck, ChunkOutcome};
+pub use finding::{Check, Finding, Place, Severity};
+pub use report::{InputDigest, MissingCounters, Report, Verdict, WorkspaceReport};

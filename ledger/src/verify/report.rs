@@ -1,0 +1,142 @@
+//! The report: verdict, scope, totals, findings, and what is not claimed.
+
+use std::fmt;
+
+use crate::hash::Digest;
+use crate::key::PublicKey;
+use crate::names::{Seq, Workspace};
+use crate::time::Hour;
+
+use super::finding::{Finding, Severity};
+
+/// The graded verdict; its number is the verifier's exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Everything that was asked for is proven.
+    Proven,
+    /// Tampering, forgery or loss was found.
+    Tampered,
+    /// A check could not be made.
+    Unfinished,
+    /// Intact, but short of what the auditor's policy asks for.
+    Short,
+}
+
+impl Verdict {
+    /// The verdict that findings lead to: the gravest of them decides.
+    pub fn of(findings: &[Finding]) -> Self {
+        match findings
+            .iter()
+            .map(|finding| finding.check.severity())
+            .max()
+        {
+            Some(Severity::Tampering) => Self::Tampered,
+            Some(Severity::Unfinished) => Self::Unfinished,
+            Some(Severity::Policy) => Self::Short,
+            Some(Severity::Notice) | None => Self::Proven,
+        }
+    }
+
+    /// The verdict in one word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Proven => "proven",
+            Self::Tampered => "tampered",
+            Self::Unfinished => "unfinished",
+            Self::Short => "short",
+        }
+    }
+}
+
+/// An input that the verdict rests on, by its digest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InputDigest {
+    /// The object's archive key.
+    pub name: String,
+    /// Its SHA-256.
+    pub sha256: Digest,
+}
+
+/// The numbers that a key counted and the ledger never recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MissingCounters {
+    /// The key.
+    pub key: PublicKey,
+    /// First and last of each run of missing numbers.
+    pub ranges: Vec<(u64, u64)>,
+}
+
+impl fmt::Display for MissingCounters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} never recorded:", self.key)?;
+        for (at, (first, last)) in self.ranges.iter().take(16).enumerate() {
+            let comma = if at == 0 { "" } else { "," };
+            match first == last {
+                true => write!(f, "{comma} {first}")?,
+                false => write!(f, "{comma} {first} to {last}")?,
+            }
+        }
+        match self.ranges.len().checked_sub(16) {
+            None | Some(0) => Ok(()),
+            Some(more) => write!(f, " and {more} more runs"),
+        }
+    }
+}
+
+/// What was checked of one workspace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkspaceReport {
+    /// The workspace.
+    pub workspace: Workspace,
+    /// Its newest sealed entry.
+    pub head: Option<(Seq, Digest)>,
+    /// Entries checked.
+    pub events: u64,
+    /// Of these, how many the custodian attests.
+    pub custodian_events: u64,
+    /// Of these, how many are withheld by a recorded erasure.
+    pub withheld: u64,
+    /// Whether the trust file names its root keys.
+    pub pinned: bool,
+    /// Counted, but never recorded.
+    pub missing_counters: Vec<MissingCounters>,
+}
+
+/// Everything that a verification came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The ledger's origin, as the auditor gave it.
+    pub origin: String,
+    /// The one workspace that was asked for, if any.
+    pub scope: Option<Workspace>,
+    /// The checkpoint that everything hangs on.
+    pub checkpoint: Option<InputDigest>,
+    /// Leaves in the log.
+    pub log_size: u64,
+    /// The first and the last hour that has a note.
+    pub hours: Option<(Hour, Hour)>,
+    /// Chunks checked.
+    pub chunks: u64,
+    /// Entries checked.
+    pub events: u64,
+    /// Payload bytes checked.
+    pub payload_bytes: u64,
+    /// What was checked of each workspace, by name.
+    pub workspaces: Vec<WorkspaceReport>,
+    /// What was found, gravest first.
+    pub findings: Vec<Finding>,
+}
+
+impl Report {
+    /// What no archive can prove, however intact.
+    pub const NOT_CLAIMED: &[&str] = &[
+        "that an event is true: only that this key signed these bytes, and when the ledger \
+         recorded them",
+        "that everything an agent did was submitted: only which numbers it counted and the ledger \
+         never recorded",
+        "that no other history was shown to others: compare checkpoints, or ask for witnesses",
+        "anything after the last hour that is sealed",
+    ];
+}
