@@ -130,7 +130,7 @@ pub enum Reason {
     #[error("the integer is not within 0 to 2^63-1")]
     OutOfRange,
     /// Not an amount of money.
-    #[error("{0}")]
+    #[error(transparent)]
     BadMoney(#[from] super::MoneyError),
     /// The event belongs to another workspace.
     #[error("the event was submitted to workspace `{submitted_to}` and names another")]
@@ -269,8 +269,5 @@ impl fmt::Display for PayloadError {
     }
 }
 
-impl std::error::Error for PayloadError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.reason)
-    }
-}
+// No source: the reason is in the text already.
+impl std::error::Error for PayloadError {}

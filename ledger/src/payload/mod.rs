@@ -19,7 +19,7 @@ mod value;
 pub use error::{PayloadError, Reason};
 pub use event::Event;
 pub use number::{Money, MoneyError};
-pub(crate) use time::occurred_at;
+pub use time::occurred_at;
 
 use crate::limits::{PAYLOAD_BYTES_CEILING, PAYLOAD_BYTES_DEFAULT};
 use crate::names::Workspace;

@@ -7,7 +7,7 @@ use super::Reason;
 use crate::time::{Micros, SECOND, digits};
 
 /// Reads an `occurred_at`; the digits after the microsecond are cut off.
-pub(crate) fn occurred_at(text: &str) -> Result<Micros, Reason> {
+pub fn occurred_at(text: &str) -> Result<Micros, Reason> {
     let (civil, tail) = text.as_bytes().split_first_chunk().ok_or(Reason::BadTime(
         "it is cut off, or has no offset such as `Z`",
     ))?;

@@ -184,7 +184,7 @@ impl Audit {
         let place = match need {
             Need::Listing => Place::default(),
             Need::Object(artefact) => Place::object(artefact),
-            Need::Chunk { manifest, .. } => super::chunk::place(manifest),
+            Need::Chunk { manifest, .. } => Place::chunk(manifest),
         };
         let finding = Finding::new(Check::Unreadable, place).because(reason);
         match need {

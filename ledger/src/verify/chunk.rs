@@ -102,7 +102,7 @@ impl<'m> ChunkCheck<'m> {
                 } = digest;
                 format!("{bytes} bytes, sha256 {sha256}, blake3 {blake3}")
             };
-            let finding = Finding::new(Check::ObjectDigest, place(manifest))
+            let finding = Finding::new(Check::ObjectDigest, Place::chunk(manifest))
                 .differs(show(&manifest.digest), show(&found));
             return Err(ChunkOutcome::broken(finding));
         }
@@ -132,7 +132,7 @@ impl<'m> ChunkCheck<'m> {
     }
 
     fn at(&self, seq: u64, column: &'static str) -> Place {
-        place(self.manifest).at_seq(seq).in_column(column)
+        Place::chunk(self.manifest).at_seq(seq).in_column(column)
     }
 
     /// Checks the next row.
@@ -312,7 +312,7 @@ impl<'m> ChunkCheck<'m> {
         let Some(open) = self.open.take() else { return };
         let first = open.first.get();
         let manifest = self.manifest;
-        let at = |column| place(manifest).at_seq(first).in_column(column);
+        let at = |column| Place::chunk(manifest).at_seq(first).in_column(column);
         if usize::from(open.count) != open.digests.len() {
             let finding = Finding::new(Check::SubmissionCut, at("submission_count"));
             self.report(finding.differs(open.count, open.digests.len()));
@@ -366,7 +366,7 @@ impl<'m> ChunkCheck<'m> {
         let mut end = Vec::new();
         if self.outcome.rows != manifest.rows() {
             end.push(
-                Finding::new(Check::RowCount, place(manifest))
+                Finding::new(Check::RowCount, Place::chunk(manifest))
                     .differs(manifest.rows(), self.outcome.rows),
             );
         }
@@ -385,7 +385,9 @@ impl<'m> ChunkCheck<'m> {
         }
         let root = self.leaves.root();
         if root != manifest.root {
-            end.push(Finding::new(Check::ChunkRoot, place(manifest)).differs(manifest.root, root));
+            end.push(
+                Finding::new(Check::ChunkRoot, Place::chunk(manifest)).differs(manifest.root, root),
+            );
         }
         // These speak of the chunk as a whole, so they are not subject to the limit on rows'.
         self.outcome.findings.append(&mut end);
@@ -409,15 +411,6 @@ fn disagreement(open: &Open, row: &Row<'_>) -> Option<&'static str> {
         Some("recorded_at")
     } else {
         None
-    }
-}
-
-pub(super) fn place(manifest: &ChunkManifest) -> Place {
-    Place {
-        object: Some(manifest.object.clone()),
-        workspace: Some(manifest.workspace.clone()),
-        hour: Some(manifest.hour),
-        ..Place::default()
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a check found, how grave it is, and where.
 
+use crate::chunk::ChunkManifest;
 use crate::names::Workspace;
 use crate::time::Hour;
 
@@ -156,6 +157,16 @@ impl Place {
     pub fn leaf(index: u64) -> Self {
         Self {
             log_index: Some(index),
+            ..Self::default()
+        }
+    }
+
+    /// A chunk as a whole.
+    pub fn chunk(manifest: &ChunkManifest) -> Self {
+        Self {
+            object: Some(manifest.object.clone()),
+            workspace: Some(manifest.workspace.clone()),
+            hour: Some(manifest.hour),
             ..Self::default()
         }
     }

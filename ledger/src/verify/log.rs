@@ -130,7 +130,7 @@ impl LogWalk {
         };
         let place = Place {
             log_index: place.log_index,
-            ..super::chunk::place(&manifest)
+            ..Place::chunk(&manifest)
         };
         if manifest.origin != self.origin {
             let finding = Finding::new(Check::LeafOrigin, place);

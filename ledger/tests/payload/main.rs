@@ -6,5 +6,6 @@ mod properties;
 mod sizes;
 mod support;
 mod text;
+mod types;
 mod vectors;
 mod whole;

@@ -132,3 +132,17 @@ fn a_number_of_a_hundred_thousand_digits_is_only_text_in_a_context() {
         );
     }
 }
+
+#[test]
+fn a_name_counts_only_within_its_own_object() {
+    let many: String = (0..40).map(|n| format!("\"{n}\":0,")).collect();
+    for context in [
+        r#"{"a":{"b":1,"a":2},"b":{"a":{"a":3}},"c":[{"a":4},{"a":5}]}"#.to_owned(),
+        format!(r#"{{{many}"x":[{{{many}"x":{{{many}"x":0}}}},{{{many}"x":0}}],"y":0}}"#),
+        r#"{"event_id":1,"context":{"context":2},"modle":3}"#.to_owned(),
+    ] {
+        assert_accepted(&with("context", &context));
+    }
+    let inner = r#"{"a":{"b":1,"c":2},"b":3,"a":4}"#;
+    assert_refused(with("context", inner), "duplicate-member", "/context/a");
+}
