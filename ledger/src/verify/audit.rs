@@ -488,23 +488,22 @@ impl Audit {
     /// Whether an object belongs to what an archiver may be sealing right now.
     fn is_later(&self, artefact: &Artefact) -> bool {
         let after = |hour: Hour| self.walk.last_hour.is_none_or(|last| hour > last);
+        // The index comes from a key in the store: it may be any number.
+        let beyond = |index: u64, width: u16, count: u64| {
+            let end = index
+                .saturating_mul(TILE_WIDTH)
+                .saturating_add(u64::from(width));
+            end > count
+        };
         match artefact {
             Artefact::HourNote(hour) | Artefact::HourHeads(hour) => after(*hour),
             Artefact::Manifest { range, .. } | Artefact::Events { range, .. } => after(range.hour),
-            Artefact::Bundle { index, width } => {
-                index * TILE_WIDTH + u64::from(*width) > self.walk.size
-            }
+            Artefact::Bundle { index, width } => beyond(*index, *width, self.walk.size),
             Artefact::Tile {
                 level,
                 index,
                 width,
-            } => {
-                let hashes = self.walk.size >> (8 * u32::from(*level));
-                index
-                    .saturating_mul(TILE_WIDTH)
-                    .saturating_add(u64::from(*width))
-                    > hashes
-            }
+            } => beyond(*index, *width, self.walk.size >> (8 * u32::from(*level))),
             Artefact::Checkpoint | Artefact::Rollup(_) => false,
         }
     }

@@ -1,5 +1,7 @@
 //! What a check found, how grave it is, and where.
 
+use std::fmt;
+
 use crate::chunk::ChunkManifest;
 use crate::names::Workspace;
 use crate::time::Hour;
@@ -234,5 +236,45 @@ impl Finding {
     pub fn because(mut self, detail: impl ToString) -> Self {
         self.detail = Some(detail.to_string());
         self
+    }
+}
+
+impl fmt::Display for Place {
+    /// From the widest to the narrowest; empty for the archive as a whole.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut parts = Vec::new();
+        parts.extend(self.log_index.map(|index| format!("log leaf {index}")));
+        match &self.object {
+            Some(object) => parts.push(object.clone()),
+            None => {
+                parts.extend(
+                    self.workspace
+                        .as_ref()
+                        .map(|name| format!("workspace {name}")),
+                );
+                parts.extend(self.hour.map(|hour| format!("hour {hour}")));
+            }
+        }
+        parts.extend(self.seq.map(|seq| format!("seq {seq}")));
+        parts.extend(self.column.map(|column| format!("column {column}")));
+        f.write_str(&parts.join(", "))
+    }
+}
+
+impl fmt::Display for Finding {
+    /// One line: the check, the place, what differs and why.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.check.id(), self.check.title())?;
+        let place = self.place.to_string();
+        if !place.is_empty() {
+            write!(f, " at {place}")?;
+        }
+        if let (Some(expected), Some(found)) = (&self.expected, &self.found) {
+            write!(f, ": expected {expected}, found {found}")?;
+        }
+        match &self.detail {
+            Some(detail) => write!(f, ": {detail}"),
+            None => Ok(()),
+        }
     }
 }

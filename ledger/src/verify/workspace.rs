@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::chain::{Counters, Keys, LedgerEvent, Role};
+use crate::chain::{Acts, Counters, Keys, LedgerEvent, Role};
 use crate::key::PublicKey;
 use crate::names::{EventId, Seq, Workspace};
 
@@ -103,14 +103,25 @@ impl WorkspaceCheck {
             return;
         }
         match self.keys.admit(&key, first, &acts) {
-            Ok(Role::Custodian) => {
-                self.custodian_events += u64::try_from(acts.count()).unwrap_or(u64::MAX);
-            }
-            Ok(Role::Root | Role::Agent) => {}
+            Ok(role) => self.admitted(role, first, &acts),
+            // What was not admitted changes nothing: it sets no key and allows no erasure.
             Err(refusal) => {
                 let finding = Finding::new(Check::KeyRule, self.at(first, "public_key"));
                 self.report(finding.because(format!("{}: {refusal}", refusal.code())));
             }
+        }
+        if !self.counters.entry(key).or_default().take(counter) {
+            let finding = Finding::new(Check::CounterTwice, self.at(first, "counter"));
+            self.report(finding.because(format!("key {key} used counter {counter} before")));
+        }
+    }
+
+    fn admitted(&mut self, role: Role, first: Seq, acts: &Acts) {
+        match role {
+            Role::Custodian => {
+                self.custodian_events += u64::try_from(acts.count()).unwrap_or(u64::MAX);
+            }
+            Role::Root | Role::Agent => {}
         }
         match acts.ledger_event() {
             Some(LedgerEvent::WorkspaceCreated { root_keys }) => self.check_pins(root_keys),
@@ -118,10 +129,6 @@ impl WorkspaceCheck {
                 self.erased.extend(event_ids.iter().map(|id| (*id, first)));
             }
             Some(LedgerEvent::KeyRegistered { .. } | LedgerEvent::KeyRevoked { .. }) | None => {}
-        }
-        if !self.counters.entry(key).or_default().take(counter) {
-            let finding = Finding::new(Check::CounterTwice, self.at(first, "counter"));
-            self.report(finding.because(format!("key {key} used counter {counter} before")));
         }
     }
 

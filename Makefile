@@ -1,0 +1,68 @@
+# Tallystick: `make help` says what there is.
+.DEFAULT_GOAL := help
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+
+# Builds share one target directory outside the checkout, so that a fresh clone builds nothing twice.
+export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tallystick/target
+VENV := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tallystick/venv
+PYTHON := $(VENV)/bin/python
+# Seconds that each fuzz target runs in `make fuzz`.
+FUZZ_SECONDS ?= 600
+
+.PHONY: help
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.PHONY: demo
+demo: tools-postgres ## Watch the whole job: submit, chain, seal, verify, tamper, be caught
+	cargo build --locked --quiet --bins
+	"$(CARGO_TARGET_DIR)/debug/tally-demo"
+
+.PHONY: test
+test: check unit second fuzz-smoke ## Everything that CI runs: format, lints, docs, tests on real servers
+
+.PHONY: check
+check: ## Format, clippy and docs, with warnings as errors
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --quiet
+
+.PHONY: unit
+unit: tools-nextest tools-postgres ## Unit, property and whole-system tests
+	cargo nextest run --locked --workspace
+	cargo test --locked --workspace --doc --quiet
+
+.PHONY: second
+second: $(VENV)/.ready ## The second implementation, in Python, on the vectors and the golden archive
+	$(PYTHON) checks/second/vectors.py
+	$(PYTHON) -m unittest discover -s checks/second -p 'test_*.py'
+
+.PHONY: fuzz-smoke
+fuzz-smoke: ## A short fuzz run of every decoder (skipped aloud without a nightly compiler)
+	checks/fuzz.sh 5
+
+.PHONY: fuzz
+fuzz: ## A long fuzz run: FUZZ_SECONDS for each target
+	checks/fuzz.sh $(FUZZ_SECONDS)
+
+.PHONY: bench
+bench: tools-postgres ## Measure, as ratios to a limit in the same run
+	cargo bench --locked -p ledger
+
+.PHONY: fmt
+fmt: ## Format the code
+	cargo fmt --all
+
+.PHONY: tools-nextest
+tools-nextest:
+	@command -v cargo-nextest >/dev/null || cargo install cargo-nextest --version 0.9.143 --locked
+
+.PHONY: tools-postgres
+tools-postgres:
+	@checks/postgres.sh
+
+$(VENV)/.ready: checks/second/requirements.txt
+	python3 -m venv "$(VENV)"
+	"$(VENV)/bin/pip" install --quiet --disable-pip-version-check -r checks/second/requirements.txt
+	touch "$@"

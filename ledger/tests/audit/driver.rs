@@ -1,0 +1,113 @@
+//! An auditor with the archive in memory: answers every need, in any order.
+
+use ledger::chunk::ChunkManifest;
+use ledger::hash::Digest;
+use ledger::verify::{
+    Audit, Check, ChunkCheck, ChunkOutcome, Finding, Need, Place, Policy, Report, Severity, Trust,
+};
+
+use crate::forge::{Archive, Lie, build, honest, trust};
+
+/// Audits an archive. `pick` says which of so many open needs is answered next.
+pub fn audit(
+    archive: &Archive,
+    trust: Trust,
+    policy: Policy,
+    mut pick: impl FnMut(usize) -> usize,
+) -> Report {
+    let mut audit = Audit::new(trust, policy);
+    loop {
+        let mut open: Vec<Need> = std::iter::from_fn(|| audit.need()).collect();
+        if open.is_empty() {
+            break;
+        }
+        while !open.is_empty() {
+            let need = open.swap_remove(pick(open.len()));
+            answer(&mut audit, archive, &need);
+        }
+    }
+    assert!(audit.is_done());
+    audit.finish()
+}
+
+fn answer(audit: &mut Audit, archive: &Archive, need: &Need) {
+    match need {
+        Need::Listing if archive.unreadable.contains("") => audit.unreadable(need, "refused"),
+        Need::Listing => audit.listing(archive.objects.keys().cloned()),
+        Need::Object(artefact) => {
+            let key = artefact.to_string();
+            if archive.unreadable.contains(&key) {
+                audit.unreadable(need, "refused");
+            } else {
+                audit.object(artefact, archive.objects.get(&key).map(Vec::as_slice));
+            }
+        }
+        Need::Chunk { index, manifest } => {
+            if archive.unreadable.contains(&manifest.object) {
+                audit.unreadable(need, "refused");
+            } else {
+                audit.chunk(*index, check(archive, manifest));
+            }
+        }
+    }
+}
+
+fn check(archive: &Archive, manifest: &ChunkManifest) -> ChunkOutcome {
+    let broken = |check| ChunkOutcome::broken(Finding::new(check, Place::chunk(manifest)));
+    let Some(bytes) = archive.objects.get(&manifest.object) else {
+        return broken(Check::ObjectMissing);
+    };
+    let mut check = match ChunkCheck::open(manifest, bytes) {
+        Ok(check) => check,
+        Err(outcome) => return outcome,
+    };
+    let Some((_, rows)) = archive.rows.get(&Digest::of(bytes)) else {
+        return broken(Check::ObjectUnreadable);
+    };
+    rows.iter().for_each(|row| check.row(row));
+    check.finish()
+}
+
+/// Builds the honest ledger with one lie, and audits it.
+pub fn audit_lie(lie: &Lie) -> Report {
+    let (mut trust, mut policy) = (trust(), Policy::default());
+    if let Lie::Auditor(change) = lie {
+        change(&mut trust, &mut policy);
+    }
+    audit(&build(honest(), lie), trust, policy, |_| 0)
+}
+
+/// A finding in one line: its id, and its place as shortly as it can be said.
+pub fn line(finding: &Finding) -> String {
+    let Place {
+        object,
+        log_index,
+        workspace,
+        hour,
+        seq,
+        column,
+    } = &finding.place;
+    let short = |key: &String| {
+        key.replace("date=2026-11-23/", "")
+            .replace("workspace=", "")
+            .replace("hour=", "")
+            .replace("000000000000000000", "")
+    };
+    let mut words = vec![finding.check.id().to_owned()];
+    words.extend(log_index.map(|index| format!("leaf={index}")));
+    words.extend(object.as_ref().map(short));
+    // An object's key says its workspace and hour.
+    if object.is_none() {
+        words.extend(workspace.as_ref().map(ToString::to_string));
+        words.extend(hour.map(|hour| format!("hour={:02}", hour.of_day())));
+    }
+    words.extend(seq.map(|seq| format!("seq={seq}")));
+    words.extend(column.map(ToString::to_string));
+    words.join(" ")
+}
+
+/// Every finding but notices, gravest first.
+pub fn lines(report: &Report) -> Vec<String> {
+    let grave = |finding: &&Finding| finding.check.severity() != Severity::Notice;
+    report.findings.iter().filter(grave).map(line).collect()
+}

@@ -1,0 +1,257 @@
+//! Lies about the store, and what an auditor asks for beyond an intact archive.
+
+use ledger::layout::Artefact;
+use ledger::names::Workspace;
+use ledger::note::{self, NoteSigner};
+use ledger::time::Micros;
+
+use crate::forge::{Archive, Lie, hour, key, origin, sealed};
+use crate::lies::{Case, case};
+
+const CHUNK: &str =
+    "workspace=acme/date=2026-11-23/hour=16/00000000000000000001-00000000000000000005";
+const BUNDLE: &str = "log/tile/entries/000.p/7";
+const TILE: &str = "log/tile/0/000.p/7";
+
+fn note_of(of_day: i64) -> String {
+    Artefact::HourNote(hour(of_day)).to_string()
+}
+
+fn put(archive: &mut Archive, key: &str, bytes: &[u8]) {
+    archive.objects.insert(key.to_owned(), bytes.to_vec());
+}
+
+fn lose(archive: &mut Archive, key: &str) {
+    archive.objects.remove(key).unwrap();
+}
+
+fn flip(archive: &mut Archive, key: &str) {
+    archive.objects.get_mut(key).unwrap()[0] ^= 1;
+}
+
+fn unreadable(archive: &mut Archive, key: &str) {
+    archive.unreadable.insert(key.to_owned());
+}
+
+pub fn cases() -> Vec<Case> {
+    [log(), copies(), others(), policy()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn log() -> Vec<Case> {
+    vec![
+        case(
+            "no archive",
+            Lie::Store(|archive| archive.objects.clear()),
+            &[],
+        ),
+        case(
+            "no checkpoint",
+            Lie::Store(|archive| lose(archive, "log/checkpoint")),
+            &[],
+        ),
+        case(
+            "a checkpoint that is no note",
+            Lie::Store(|archive| put(archive, "log/checkpoint", b"7\n")),
+            &[],
+        ),
+        case(
+            "a checkpoint that is no checkpoint",
+            Lie::Store(|archive| put(archive, "log/checkpoint", &sealed("7\n"))),
+            &[],
+        ),
+        case(
+            "a checkpoint signed by a stranger",
+            Lie::Store(|archive| {
+                let bytes = archive.objects["log/checkpoint"].clone();
+                let body = note::Note::parse(&bytes).unwrap().body().to_owned();
+                let stranger = NoteSigner::seal(&origin(), key(101));
+                let note = note::sign(&body, &[&stranger]);
+                put(archive, "log/checkpoint", note.as_bytes());
+            }),
+            &[],
+        ),
+        case(
+            "a bundle that is missing",
+            Lie::Store(|archive| lose(archive, BUNDLE)),
+            &[],
+        ),
+        case(
+            "a bundle that is cut",
+            Lie::Store(|archive| drop(archive.objects.get_mut(BUNDLE).unwrap().pop())),
+            &[],
+        ),
+        case(
+            "a bundle that goes on",
+            Lie::Store(|archive| archive.objects.get_mut(BUNDLE).unwrap().push(0)),
+            &[],
+        ),
+        case(
+            "a tile that is missing",
+            Lie::Store(|archive| lose(archive, TILE)),
+            &[],
+        ),
+        case(
+            "a tile of other hashes",
+            Lie::Store(|archive| flip(archive, TILE)),
+            &[],
+        ),
+    ]
+}
+
+fn copies() -> Vec<Case> {
+    vec![
+        case(
+            "a manifest that is missing",
+            Lie::Store(|archive| lose(archive, &format!("manifests/{CHUNK}.note"))),
+            &[],
+        ),
+        case(
+            "a manifest that differs",
+            Lie::Store(|archive| flip(archive, &format!("manifests/{CHUNK}.note"))),
+            &[],
+        ),
+        case(
+            "an hour note that is missing",
+            Lie::Store(|archive| lose(archive, &note_of(17))),
+            &[],
+        ),
+        case(
+            "heads that differ",
+            Lie::Store(|archive| flip(archive, &Artefact::HourHeads(hour(18)).to_string())),
+            &[],
+        ),
+        case(
+            "an object with another byte",
+            Lie::Store(|archive| flip(archive, &format!("events/{CHUNK}.parquet"))),
+            &[],
+        ),
+    ]
+}
+
+fn others() -> Vec<Case> {
+    vec![
+        case(
+            "objects that nothing names",
+            Lie::Store(|archive| {
+                put(archive, "events/readme.txt", b"");
+                put(archive, &format!("events/{CHUNK}.e1.parquet"), b"");
+                put(
+                    archive,
+                    &format!("events/{}.parquet", CHUNK.replace("acme", "ghost")),
+                    b"",
+                );
+                put(archive, "rollups/spend/1.parquet", b"");
+                put(archive, "elsewhere/readme.txt", b"");
+            }),
+            &[],
+        ),
+        case(
+            "a bundle of an index beyond all sizes",
+            Lie::Store(|archive| {
+                put(
+                    archive,
+                    &Artefact::Bundle {
+                        index: u64::MAX,
+                        width: 256,
+                    }
+                    .to_string(),
+                    b"",
+                );
+                put(
+                    archive,
+                    &Artefact::Tile {
+                        level: 0,
+                        index: u64::MAX,
+                        width: 256,
+                    }
+                    .to_string(),
+                    b"",
+                );
+            }),
+            &[],
+        ),
+        case(
+            "older partial tiles with other bytes",
+            Lie::Store(|archive| {
+                put(archive, "log/tile/entries/000.p/2", b"");
+                put(archive, "log/tile/0/000.p/3", &[0; 96]);
+            }),
+            &[],
+        ),
+        case(
+            "objects of a later hour",
+            Lie::Store(|archive| {
+                put(archive, &note_of(19), b"");
+                put(
+                    archive,
+                    &format!("events/{}.parquet", CHUNK.replace("hour=16", "hour=19")),
+                    b"",
+                );
+                put(archive, "log/tile/entries/000.p/8", b"");
+                put(archive, "log/tile/0/000.p/8", b"");
+            }),
+            &[],
+        ),
+        case(
+            "a store that cannot be listed",
+            Lie::Store(|archive| unreadable(archive, "")),
+            &[],
+        ),
+        case(
+            "a checkpoint that cannot be read",
+            Lie::Store(|archive| unreadable(archive, "log/checkpoint")),
+            &[],
+        ),
+        case(
+            "a bundle that cannot be read",
+            Lie::Store(|archive| unreadable(archive, BUNDLE)),
+            &[],
+        ),
+        case(
+            "a tile that cannot be read",
+            Lie::Store(|archive| unreadable(archive, TILE)),
+            &[],
+        ),
+        case(
+            "an object that cannot be read",
+            Lie::Store(|archive| unreadable(archive, &format!("events/{CHUNK}.parquet"))),
+            &[],
+        ),
+    ]
+}
+
+fn policy() -> Vec<Case> {
+    vec![
+        case(
+            "an archive that ends too early",
+            Lie::Auditor(|_, policy| {
+                policy.expect_through = Some(Micros::new(hour(18).end() + 1).unwrap());
+            }),
+            &[],
+        ),
+        case(
+            "a workspace that the auditor knows",
+            Lie::Auditor(|trust, _| {
+                trust
+                    .workspaces
+                    .insert(Workspace::new("ghost").unwrap(), vec![]);
+            }),
+            &[],
+        ),
+        case(
+            "a workspace that was asked for",
+            Lie::Auditor(|_, policy| policy.workspace = Some(Workspace::new("ghost").unwrap())),
+            &[],
+        ),
+        case(
+            "an auditor with another key",
+            Lie::Auditor(|trust, _| {
+                trust.seal_keys = vec![NoteSigner::seal(&origin(), key(101)).verifier().clone()];
+            }),
+            &[],
+        ),
+    ]
+}

@@ -1,0 +1,160 @@
+//! The command line of `tally-verify`.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+use ledger::hash::Digest;
+use ledger::names::Workspace;
+use ledger::time::Micros;
+use ledger::verify::{Policy, Report};
+
+use crate::audit::{self, Progress};
+use crate::store::{FileSource, SourceError};
+use crate::trust::TrustError;
+use crate::{exit, report, trust};
+
+/// Verifies a Tallystick archive from its public bytes and your own trust file alone.
+#[derive(Debug, Parser)]
+#[command(name = "tally-verify", version)]
+#[command(
+    after_help = "Exit codes: 0 proven; 1 tampering, forgery or loss found; 2 usage; \
+                        3 could not finish; 4 intact, but short of the policy"
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check every byte of an archive, and say what is wrong and where.
+    Verify(Verify),
+}
+
+#[derive(Args, Debug)]
+struct Verify {
+    /// Where the archive lies: a file:// URL or a directory.
+    #[arg(long, value_name = "URL")]
+    archive: String,
+    /// Your trust file: the ledger's origin and keys, as you got them from elsewhere.
+    #[arg(long, value_name = "FILE")]
+    trust: PathBuf,
+    /// Verify the chunks of this workspace only (the log is always walked whole).
+    #[arg(long, value_name = "NAME", value_parser = parse_workspace)]
+    workspace: Option<Workspace>,
+    /// Fall short (exit 4) unless the archive is sealed up to this time (RFC 3339).
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    expect_through: Option<Micros>,
+    /// Payloads withheld by an erasure that the chain records do not fall short.
+    #[arg(long)]
+    allow_erased: bool,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+fn parse_workspace(text: &str) -> Result<Workspace, String> {
+    Workspace::new(text).map_err(|error| error.to_string())
+}
+
+fn parse_time(text: &str) -> Result<Micros, String> {
+    ledger::payload::occurred_at(text)
+        .map_err(|_| "a time like 2026-11-23T16:00:00Z is expected".to_owned())
+}
+
+/// Why a verification did not start, or its report did not come out.
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    #[error("cannot read the trust file {path}: {reason}")]
+    TrustFile {
+        path: PathBuf,
+        reason: std::io::Error,
+    },
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error("cannot write the report: {0}")]
+    Output(#[from] std::io::Error),
+    #[error("cannot write the report as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+impl CliError {
+    fn code(&self) -> u8 {
+        match self {
+            Self::TrustFile { .. } | Self::Trust(_) => exit::USAGE,
+            Self::Source(_) | Self::Output(_) | Self::Json(_) => exit::UNFINISHED,
+        }
+    }
+}
+
+/// Runs the command line, and gives the exit code.
+pub fn run() -> ExitCode {
+    let Command::Verify(verify) = Cli::parse().command;
+    match verify.run() {
+        Ok(report) => exit::code(report.verdict),
+        Err(error) => {
+            // Where even stderr is gone, the exit code still tells.
+            let _ = writeln!(std::io::stderr(), "tally-verify: {error}");
+            ExitCode::from(error.code())
+        }
+    }
+}
+
+impl Verify {
+    fn run(self) -> Result<Report, CliError> {
+        let trust_file =
+            std::fs::read_to_string(&self.trust).map_err(|reason| CliError::TrustFile {
+                path: self.trust.clone(),
+                reason,
+            })?;
+        let trust = trust::parse(&trust_file)?;
+        let source = FileSource::open(&self.archive)?;
+        let policy = Policy {
+            expect_through: self.expect_through,
+            allow_erased: self.allow_erased,
+            workspace: self.workspace,
+        };
+        let bar = Bar::new();
+        let report = audit::verify(&source, trust, policy, &bar);
+        bar.0.finish_and_clear();
+        let trust_sha256 = Digest::of(trust_file.as_bytes()).to_string();
+        let text = if self.json {
+            report::json::write(&report, &trust_sha256)?
+        } else {
+            report::text::write(&report, &trust_sha256)
+        };
+        std::io::stdout().write_all(text.as_bytes())?;
+        Ok(report)
+    }
+}
+
+/// A progress bar on a terminal, nothing elsewhere.
+struct Bar(ProgressBar);
+
+impl Bar {
+    fn new() -> Self {
+        if !std::io::stderr().is_terminal() {
+            return Self(ProgressBar::hidden());
+        }
+        let bar = ProgressBar::new_spinner();
+        let style = "{spinner} {pos} events, {per_sec}, {msg} chunks left";
+        bar.set_style(
+            ProgressStyle::with_template(style).unwrap_or(ProgressStyle::default_spinner()),
+        );
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Self(bar)
+    }
+}
+
+impl Progress for Bar {
+    fn chunk(&self, events: u64, chunks_left: usize) {
+        self.0.inc(events);
+        self.0.set_message(chunks_left.to_string());
+    }
+}

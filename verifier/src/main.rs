@@ -1,0 +1,5 @@
+//! `tally-verify`: see [`verifier`].
+
+fn main() -> std::process::ExitCode {
+    verifier::cli::run()
+}

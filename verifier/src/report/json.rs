@@ -1,0 +1,146 @@
+//! The report as JSON: the same inputs give the same bytes.
+
+use ledger::verify::{Finding, Report, WorkspaceReport};
+use serde::Serialize;
+
+use crate::exit;
+
+/// Which form the JSON has.
+const FORMAT: &str = "tallystick/report/v1";
+
+#[derive(Serialize)]
+struct Document<'a> {
+    format: &'static str,
+    verdict: &'static str,
+    exit_code: u8,
+    origin: &'a str,
+    scope: Option<&'a str>,
+    inputs: Vec<Input<'a>>,
+    log_size: u64,
+    hours: Option<Hours>,
+    chunks: u64,
+    events: u64,
+    payload_bytes: u64,
+    workspaces: Vec<Workspace<'a>>,
+    findings: Vec<FindingDocument<'a>>,
+    not_claimed: &'static [&'static str],
+}
+
+#[derive(Serialize)]
+struct Input<'a> {
+    name: &'a str,
+    sha256: String,
+}
+
+#[derive(Serialize)]
+struct Hours {
+    first: String,
+    last: String,
+}
+
+#[derive(Serialize)]
+struct Workspace<'a> {
+    workspace: &'a str,
+    last_seq: Option<u64>,
+    link: Option<String>,
+    events: u64,
+    custodian_events: u64,
+    withheld: u64,
+    pinned: bool,
+    missing_counters: Vec<Missing>,
+}
+
+#[derive(Serialize)]
+struct Missing {
+    key: String,
+    ranges: Vec<(u64, u64)>,
+}
+
+#[derive(Serialize)]
+struct FindingDocument<'a> {
+    id: &'static str,
+    severity: &'static str,
+    title: &'static str,
+    object: Option<&'a str>,
+    log_index: Option<u64>,
+    workspace: Option<&'a str>,
+    hour: Option<String>,
+    seq: Option<u64>,
+    column: Option<&'static str>,
+    expected: Option<&'a str>,
+    found: Option<&'a str>,
+    detail: Option<&'a str>,
+}
+
+fn workspace(report: &WorkspaceReport) -> Workspace<'_> {
+    Workspace {
+        workspace: report.workspace.as_str(),
+        last_seq: report.head.map(|(seq, _)| seq.get()),
+        link: report.head.map(|(_, link)| link.to_string()),
+        events: report.events,
+        custodian_events: report.custodian_events,
+        withheld: report.withheld,
+        pinned: report.pinned,
+        missing_counters: report
+            .missing_counters
+            .iter()
+            .map(|missing| Missing {
+                key: missing.key.to_string(),
+                ranges: missing.ranges.clone(),
+            })
+            .collect(),
+    }
+}
+
+fn finding(finding: &Finding) -> FindingDocument<'_> {
+    let place = &finding.place;
+    FindingDocument {
+        id: finding.check.id(),
+        severity: finding.check.severity().as_str(),
+        title: finding.check.title(),
+        object: place.object.as_deref(),
+        log_index: place.log_index,
+        workspace: place
+            .workspace
+            .as_ref()
+            .map(ledger::names::Workspace::as_str),
+        hour: place.hour.map(|hour| hour.to_string()),
+        seq: place.seq,
+        column: place.column,
+        expected: finding.expected.as_deref(),
+        found: finding.found.as_deref(),
+        detail: finding.detail.as_deref(),
+    }
+}
+
+/// Writes the report, with the trust file that it rests on.
+pub fn write(report: &Report, trust_sha256: &str) -> Result<String, serde_json::Error> {
+    let mut inputs = vec![Input {
+        name: "trust file",
+        sha256: trust_sha256.to_owned(),
+    }];
+    inputs.extend(report.checkpoint.iter().map(|input| Input {
+        name: &input.name,
+        sha256: input.sha256.to_string(),
+    }));
+    let document = Document {
+        format: FORMAT,
+        verdict: report.verdict.as_str(),
+        exit_code: exit::number(report.verdict),
+        origin: &report.origin,
+        scope: report.scope.as_ref().map(ledger::names::Workspace::as_str),
+        inputs,
+        log_size: report.log_size,
+        hours: report.hours.map(|(first, last)| Hours {
+            first: first.to_string(),
+            last: last.to_string(),
+        }),
+        chunks: report.chunks,
+        events: report.events,
+        payload_bytes: report.payload_bytes,
+        workspaces: report.workspaces.iter().map(workspace).collect(),
+        findings: report.findings.iter().map(finding).collect(),
+        not_claimed: Report::NOT_CLAIMED,
+    };
+    serde_json::to_string_pretty(&document).map(|text| text + "\n")
+}

@@ -1,0 +1,135 @@
+//! The report as text for a person: verdict first, then what it rests on, then what was found.
+
+use std::fmt::{self, Write as _};
+
+use ledger::verify::{Finding, Report, Severity, Verdict};
+
+/// Findings printed; `--json` has all of them.
+const FINDINGS_MAX: usize = 50;
+
+fn headline(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Proven => "PROVEN: nothing was changed, dropped, reordered, back-dated or forged",
+        Verdict::Tampered => "TAMPERED: the archive is not what was sealed",
+        Verdict::Unfinished => "UNFINISHED: a check could not be made, so nothing is said",
+        Verdict::Short => "SHORT: intact as far as it goes, but less than was asked for",
+    }
+}
+
+/// Writes the report, with the trust file that it rests on.
+pub fn write(report: &Report, trust_sha256: &str) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = sections(&mut text, report, trust_sha256);
+    text
+}
+
+fn sections(text: &mut String, report: &Report, trust_sha256: &str) -> fmt::Result {
+    writeln!(text, "{}\n", headline(report.verdict))?;
+    writeln!(text, "ledger      {}", report.origin)?;
+    let scope = report
+        .scope
+        .as_ref()
+        .map_or("all workspaces", |workspace| workspace.as_str());
+    writeln!(text, "scope       {scope}")?;
+    match report.hours {
+        Some((first, last)) => writeln!(text, "hours       {first} to {last}")?,
+        None => writeln!(text, "hours       none sealed")?,
+    }
+    writeln!(
+        text,
+        "checked     {} events in {} chunks, {} payload bytes, {} log leaves",
+        report.events, report.chunks, report.payload_bytes, report.log_size
+    )?;
+    writeln!(text, "trust file  sha256 {trust_sha256}")?;
+    if let Some(checkpoint) = &report.checkpoint {
+        writeln!(text, "checkpoint  sha256 {}", checkpoint.sha256)?;
+    }
+    if !report.workspaces.is_empty() {
+        writeln!(text, "\nworkspaces")?;
+    }
+    for workspace in &report.workspaces {
+        let head = workspace.head.map_or_else(
+            || "no sealed entry".to_owned(),
+            |(seq, link)| format!("head seq {seq}, link {link}"),
+        );
+        let pinned = if workspace.pinned {
+            ""
+        } else {
+            " (root keys not pinned)"
+        };
+        writeln!(
+            text,
+            "  {}{pinned}: {} events, {head}",
+            workspace.workspace, workspace.events
+        )?;
+    }
+    findings(text, &report.findings)?;
+    writeln!(text, "\nnot claimed")?;
+    for line in Report::NOT_CLAIMED {
+        writeln!(text, "  {line}")?;
+    }
+    Ok(())
+}
+
+fn findings(text: &mut String, all: &[Finding]) -> fmt::Result {
+    if all.is_empty() {
+        return writeln!(text, "\nfindings    none");
+    }
+    let count = |severity| {
+        all.iter()
+            .filter(|f| f.check.severity() == severity)
+            .count()
+    };
+    let counts: Vec<_> = [
+        Severity::Tampering,
+        Severity::Unfinished,
+        Severity::Policy,
+        Severity::Notice,
+    ]
+    .into_iter()
+    .map(|severity| (count(severity), severity.as_str()))
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, name)| format!("{count} {name}"))
+    .collect();
+    writeln!(text, "\nfindings    {}", counts.join(", "))?;
+    for finding in all.iter().take(FINDINGS_MAX) {
+        let check = finding.check;
+        writeln!(
+            text,
+            "  {} {}: {}",
+            check.id(),
+            check.severity().as_str(),
+            check.title()
+        )?;
+        let place = plain(&finding.place.to_string());
+        if !place.is_empty() {
+            writeln!(text, "       at {place}")?;
+        }
+        for (name, value) in [
+            ("expected", &finding.expected),
+            ("found", &finding.found),
+            ("", &finding.detail),
+        ] {
+            if let Some(value) = value {
+                writeln!(
+                    text,
+                    "       {name}{}{}",
+                    if name.is_empty() { "" } else { " " },
+                    plain(value)
+                )?;
+            }
+        }
+    }
+    match all.len().checked_sub(FINDINGS_MAX) {
+        None | Some(0) => Ok(()),
+        Some(more) => writeln!(text, "  and {more} more: --json has all of them"),
+    }
+}
+
+/// Text of a hostile archive does not get to steer the auditor's terminal.
+fn plain(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}

@@ -1,0 +1,273 @@
+//! The frame of a Parquet file: that every byte of it has one place, and that no page is larger
+//! than it may be. Nothing is decompressed here.
+
+use parquet::basic::Compression;
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
+
+use super::RowsError;
+use super::schema::{COLUMNS, Column, Kind};
+use super::thrift;
+
+const MAGIC: &[u8; 4] = b"PAR1";
+/// Bytes before the first column and behind the footer's structure.
+const HEAD_BYTES: u64 = 4;
+const TAIL_BYTES: usize = 8;
+
+/// Largest footer that is decoded: room for some two hundred row groups, twelve times what a chunk
+/// of the default size has.
+const FOOTER_BYTES_MAX: u64 = 4 << 20;
+/// Largest page of payloads once decompressed. A chunk holds fewer payload bytes than that.
+const PAYLOAD_PAGE_BYTES_MAX: u64 = 256 << 20;
+/// Largest page of any other column once decompressed: eight times what writers aim at.
+const PAGE_BYTES_MAX: u64 = 8 << 20;
+/// Most bytes that all pages of a file may come to once decompressed.
+const DECODED_BYTES_MAX: u64 = 4 << 30;
+
+const ENDS: RowsError = RowsError::Container("it does not begin and end as a Parquet file does");
+
+/// Splits a file into what lies before its footer and the footer.
+pub(super) fn split(file: &[u8]) -> Result<(&[u8], &[u8]), RowsError> {
+    let (rest, tail) = file.split_last_chunk::<TAIL_BYTES>().ok_or(ENDS)?;
+    let (length, magic) = tail.split_first_chunk::<4>().ok_or(ENDS)?;
+    if magic != MAGIC || !rest.starts_with(MAGIC) {
+        return Err(ENDS);
+    }
+    let length = u64::from(u32::from_le_bytes(*length));
+    limit("the footer's length", FOOTER_BYTES_MAX, length)?;
+    let at = usize::try_from(length)
+        .ok()
+        .and_then(|length| rest.len().checked_sub(length));
+    let (body, footer) = at
+        .and_then(|at| rest.split_at_checked(at))
+        .ok_or(RowsError::Container("its footer is longer than the file"))?;
+    match thrift::walk(footer, |_, _, _| {}) {
+        Some([]) => Ok((body, footer)),
+        Some(_) => Err(RowsError::Container(
+            "bytes follow the structure in its footer",
+        )),
+        None => Err(RowsError::Container("its footer is no whole structure")),
+    }
+}
+
+fn limit(what: &'static str, max: u64, found: u64) -> Result<(), RowsError> {
+    if found > max {
+        Err(RowsError::Limit { what, max, found })
+    } else {
+        Ok(())
+    }
+}
+
+/// Checks that the footer places every byte of `body` once, and that each column's pages are whole,
+/// hold its rows and no more, and are no larger than they may be.
+pub(super) fn check(body: &[u8], metadata: &ParquetMetaData) -> Result<(), RowsError> {
+    let mut extents = Vec::new();
+    let mut decoded = 0_u64;
+    for group in metadata.row_groups() {
+        let rows = u64::try_from(group.num_rows())
+            .ok()
+            .filter(|rows| *rows > 0);
+        let rows = rows.ok_or(RowsError::Container("a row group without rows"))?;
+        for (column, chunk) in COLUMNS.iter().zip(group.columns()) {
+            let extent = data_extent(column, chunk)?;
+            decoded = decoded.saturating_add(pages(column, chunk, extent.of(body)?, rows)?);
+            extents.push(extent);
+            extents.extend(index_extents(body, chunk)?);
+        }
+    }
+    limit("the size of all pages together", DECODED_BYTES_MAX, decoded)?;
+    tile(extents, u64::try_from(body.len()).unwrap_or(u64::MAX))
+}
+
+/// A run of the file's bytes that the footer names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Extent {
+    from: u64,
+    to: u64,
+}
+
+impl Extent {
+    fn new(from: i64, length: i64) -> Result<Self, RowsError> {
+        let extent = u64::try_from(from).ok().zip(u64::try_from(length).ok());
+        let extent = extent.and_then(|(from, length)| {
+            Some(Self {
+                from,
+                to: from.checked_add(length)?,
+            })
+        });
+        extent.ok_or(RowsError::Container(
+            "its footer names a place outside the file",
+        ))
+    }
+
+    fn of(self, body: &[u8]) -> Result<&[u8], RowsError> {
+        let range = usize::try_from(self.from)
+            .ok()
+            .zip(usize::try_from(self.to).ok());
+        let bytes = range.and_then(|(from, to)| body.get(from..to));
+        bytes.ok_or(RowsError::Container(
+            "its footer names a place outside the file",
+        ))
+    }
+}
+
+fn data_extent(column: &Column, chunk: &ColumnChunkMetaData) -> Result<Extent, RowsError> {
+    let bad = |reason| {
+        Err(RowsError::Pages {
+            column: column.name,
+            reason,
+        })
+    };
+    if chunk.file_path().is_some() {
+        return bad("it lies in another file");
+    }
+    if !matches!(chunk.compression(), Compression::ZSTD(_)) {
+        return bad("it is not compressed with zstd");
+    }
+    if chunk.index_page_offset().is_some() {
+        return bad("it has an index page, which no reader of this format knows");
+    }
+    let from = chunk
+        .dictionary_page_offset()
+        .unwrap_or(chunk.data_page_offset());
+    Extent::new(from, chunk.compressed_size())
+}
+
+/// The Bloom filter and the page indexes of a column, where it has them.
+fn index_extents(body: &[u8], chunk: &ColumnChunkMetaData) -> Result<Vec<Extent>, RowsError> {
+    let structures = [
+        (chunk.column_index_offset(), chunk.column_index_length()),
+        (chunk.offset_index_offset(), chunk.offset_index_length()),
+    ];
+    let mut extents = Vec::new();
+    for (offset, length) in structures {
+        if let Some(extent) = optional(offset, length)? {
+            if thrift::walk(extent.of(body)?, |_, _, _| {}) != Some(&[]) {
+                return Err(RowsError::Container("a page index is no whole structure"));
+            }
+            extents.push(extent);
+        }
+    }
+    if let Some(extent) = optional(chunk.bloom_filter_offset(), chunk.bloom_filter_length())? {
+        let mut bits = None;
+        let filter = thrift::walk(extent.of(body)?, |outer, field, value| {
+            if (outer, field) == (0, 1) {
+                bits = u64::try_from(value).ok();
+            }
+        });
+        let found = filter.and_then(|filter| u64::try_from(filter.len()).ok());
+        if bits.is_none() || bits != found {
+            return Err(RowsError::Container(
+                "a Bloom filter is not as long as it says",
+            ));
+        }
+        extents.push(extent);
+    }
+    Ok(extents)
+}
+
+fn optional(offset: Option<i64>, length: Option<i32>) -> Result<Option<Extent>, RowsError> {
+    match (offset, length) {
+        (None, None) => Ok(None),
+        (Some(offset), Some(length)) => Extent::new(offset, length.into()).map(Some),
+        _ => Err(RowsError::Container(
+            "an index has a place and no length, or the reverse",
+        )),
+    }
+}
+
+fn tile(mut extents: Vec<Extent>, end: u64) -> Result<(), RowsError> {
+    extents.sort_unstable();
+    extents.push(Extent { from: end, to: end });
+    let mut at = HEAD_BYTES;
+    for Extent { from, to } in extents {
+        if from > at {
+            let what = "named by nothing in its footer";
+            return Err(RowsError::Bytes {
+                from: at,
+                to: from,
+                what,
+            });
+        }
+        if from < at {
+            let what = "named twice in its footer";
+            return Err(RowsError::Bytes {
+                from,
+                to: at.min(to),
+                what,
+            });
+        }
+        at = to;
+    }
+    Ok(())
+}
+
+/// The fields of a page header that say how much follows.
+#[derive(Default)]
+struct PageHeader {
+    kind: Option<i64>,
+    decoded: Option<i64>,
+    compressed: Option<i64>,
+    values: Option<i64>,
+}
+
+/// Walks the pages of a column chunk; gives the bytes that they come to once decompressed.
+fn pages(
+    column: &Column,
+    chunk: &ColumnChunkMetaData,
+    mut rest: &[u8],
+    rows: u64,
+) -> Result<u64, RowsError> {
+    let bad = |reason| RowsError::Pages {
+        column: column.name,
+        reason,
+    };
+    let max = if column.kind == Kind::Binary {
+        PAYLOAD_PAGE_BYTES_MAX
+    } else {
+        PAGE_BYTES_MAX
+    };
+    let length = rest.len();
+    let data_at = chunk
+        .data_page_offset()
+        .checked_sub(chunk.dictionary_page_offset().unwrap_or(0));
+    let mut dictionary = chunk.dictionary_page_offset().is_some();
+    let (mut decoded, mut values) = (0_u64, 0_u64);
+    while !rest.is_empty() {
+        let mut header = PageHeader::default();
+        let body = thrift::walk(rest, |outer, field, value| match (outer, field) {
+            (0, 1) => header.kind = Some(value),
+            (0, 2) => header.decoded = Some(value),
+            (0, 3) => header.compressed = Some(value),
+            (5 | 8, 1) => header.values = Some(value),
+            _ => {}
+        });
+        let body = body.ok_or_else(|| bad("a page header is no whole structure"))?;
+        let size = |n: Option<i64>| {
+            n.and_then(|n| u64::try_from(n).ok())
+                .ok_or_else(|| bad("a page header lacks a size"))
+        };
+        limit("a page once decompressed", max, size(header.decoded)?)?;
+        decoded = decoded.saturating_add(size(header.decoded)?);
+        let compressed = usize::try_from(size(header.compressed)?).ok();
+        rest = compressed
+            .and_then(|compressed| body.split_at_checked(compressed))
+            .ok_or_else(|| bad("a page is cut short"))?
+            .1;
+        match (header.kind, dictionary) {
+            (Some(0 | 3), false) => values = values.saturating_add(size(header.values)?),
+            (Some(2), true) => {
+                dictionary = false;
+                let at = i64::try_from(length.saturating_sub(rest.len())).ok();
+                if at != data_at {
+                    return Err(bad("its data does not start behind its dictionary"));
+                }
+            }
+            _ => return Err(bad("a page is of the wrong kind for its place")),
+        }
+    }
+    if values == rows && u64::try_from(chunk.num_values()) == Ok(rows) {
+        Ok(decoded)
+    } else {
+        Err(bad("its pages do not hold one value a row"))
+    }
+}

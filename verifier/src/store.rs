@@ -1,0 +1,215 @@
+//! Where an archive lies: reading its objects by key.
+//!
+//! Here: [`ArchiveSource`], and [`FileSource`] for directories. Not here: writing (see the
+//! `archiver` crate), and what the objects hold.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use ledger::limits::NOTE_BYTES;
+
+/// Largest object that is read: no writer of this format makes a larger one.
+pub const OBJECT_BYTES_MAX: u64 = 256 << 20;
+
+const _: () = assert!(NOTE_BYTES < 256 << 20);
+
+/// Why an archive cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// The address of the archive is of no kind that is known here.
+    #[error("`{0}` is not an archive: give a directory, or file:///absolute/path")]
+    Address(String),
+    /// The archive's directory is not there.
+    #[error("there is no directory `{}`", .0.display())]
+    Absent(PathBuf),
+    /// The key has a form that no store may be asked for.
+    #[error("`{0}` is no object key: plain segments joined by `/` are expected")]
+    Key(String),
+    /// Something that is neither a plain file nor a directory stands where an object should.
+    #[error("`{0}` is a link or a special file; an archive holds plain files only")]
+    NotAFile(String),
+    /// The object is larger than any that the format knows.
+    #[error("`{key}` has {bytes} bytes, more than an object may have ({OBJECT_BYTES_MAX})")]
+    TooLarge {
+        /// The key.
+        key: String,
+        /// Its size.
+        bytes: u64,
+    },
+    /// The file system failed.
+    #[error("reading `{key}`: {error}")]
+    Io {
+        /// The key, or the directory.
+        key: String,
+        /// What failed.
+        error: io::Error,
+    },
+}
+
+/// Read-only access to the objects of one archive.
+///
+/// - Consistency: an object that was written before a call is seen by it. Objects but
+///   `log/checkpoint` never change, so reading twice gives the same bytes, or fails.
+/// - Completeness: [`ArchiveSource::list`] gives every object, in byte order, and nothing that it
+///   cannot `get`; what stands in the archive and is no object is an error or an unknown key, never
+///   left out in silence.
+/// - Failure: an absent object is `Ok(None)`; an error says nothing about the object, and the call
+///   may be made again.
+/// - Concurrency: calls from several threads at once are fine, and so is a writer beside them.
+pub trait ArchiveSource {
+    /// The bytes of an object, or `None` where there is none of this key.
+    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, SourceError>;
+
+    /// The keys of all objects, in byte order.
+    fn list(&self) -> Result<Vec<String>, SourceError>;
+}
+
+/// An archive in a directory.
+///
+/// Symbolic links are not followed below the root: a listing cannot lead out of it.
+#[derive(Clone, Debug)]
+pub struct FileSource {
+    root: PathBuf,
+}
+
+impl FileSource {
+    /// Directory below the root in which objects are written before they get their name. Not part
+    /// of the archive.
+    pub const STAGING: &str = ".staging";
+
+    /// Opens `file:///absolute/path` or a plain path to a directory.
+    pub fn open(address: &str) -> Result<Self, SourceError> {
+        let root = Self::path(address)?;
+        if root.is_dir() {
+            Ok(Self { root })
+        } else {
+            Err(SourceError::Absent(root))
+        }
+    }
+
+    /// The directory that an address names, whether it is there or not.
+    pub fn path(address: &str) -> Result<PathBuf, SourceError> {
+        let path = match address.split_once("://") {
+            Some(("file", path)) if path.starts_with('/') => path,
+            Some(_) => return Err(SourceError::Address(address.to_owned())),
+            None => address,
+        };
+        // A URL may say a space as %20; which of the two a path means must not be guessed.
+        if path.is_empty() || (path.contains('%') && address != path) {
+            return Err(SourceError::Address(address.to_owned()));
+        }
+        Ok(PathBuf::from(path))
+    }
+
+    /// The archive's directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where the object of a key lies. The path is built from the key's segments, so it never
+    /// leaves the root.
+    pub fn place(&self, key: &str) -> Result<PathBuf, SourceError> {
+        let plain =
+            |segment: &str| !matches!(segment, "" | "." | "..") && !segment.contains(['\\', '\0']);
+        if !key.split('/').all(plain) {
+            return Err(SourceError::Key(key.to_owned()));
+        }
+        let mut path = self.root.clone();
+        path.extend(key.split('/'));
+        Ok(path)
+    }
+
+    fn walk(&self, directory: &Path, prefix: &str, keys: &mut Vec<String>) -> io::Result<()> {
+        for entry in fs::read_dir(directory)? {
+            let entry = entry?;
+            // A name that is no UTF-8 is no key of an archive: it is listed, so that it is found
+            // out as unknown.
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let key = if prefix.is_empty() {
+                name
+            } else {
+                format!("{prefix}/{name}")
+            };
+            if key == Self::STAGING {
+                continue;
+            }
+            // Of the entry itself: a link to a directory is not walked into, and stays a key.
+            if entry.file_type()?.is_dir() {
+                self.walk(&entry.path(), &key, keys)?;
+            } else {
+                keys.push(key);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ArchiveSource for FileSource {
+    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, SourceError> {
+        let path = self.place(key)?;
+        let failed = |error| SourceError::Io {
+            key: key.to_owned(),
+            error,
+        };
+        for directory in path
+            .ancestors()
+            .skip(1)
+            .take_while(|path| **path != *self.root)
+        {
+            match fs::symlink_metadata(directory) {
+                Ok(metadata) if metadata.is_symlink() => {
+                    return Err(SourceError::NotAFile(key.to_owned()));
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        let metadata = match fs::symlink_metadata(&path) {
+            Ok(metadata) => metadata,
+            Err(error) if is_absent(&error) => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        if !metadata.is_file() {
+            return Err(SourceError::NotAFile(key.to_owned()));
+        }
+        let too_large = |bytes| {
+            Err(SourceError::TooLarge {
+                key: key.to_owned(),
+                bytes,
+            })
+        };
+        if metadata.len() > OBJECT_BYTES_MAX {
+            return too_large(metadata.len());
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
+        // The file may have grown since it was measured.
+        let limit = OBJECT_BYTES_MAX + 1;
+        match File::open(&path).and_then(|file| file.take(limit).read_to_end(&mut bytes)) {
+            Ok(read) if u64::try_from(read).is_ok_and(|read| read < limit) => Ok(Some(bytes)),
+            Ok(_) => too_large(limit),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    fn list(&self) -> Result<Vec<String>, SourceError> {
+        let mut keys = Vec::new();
+        self.walk(&self.root, "", &mut keys)
+            .map_err(|error| SourceError::Io {
+                key: self.root.display().to_string(),
+                error,
+            })?;
+        keys.sort_unstable();
+        Ok(keys)
+    }
+}
+
+/// Nothing of this name, or a file where the path needs a directory.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}

@@ -1,0 +1,115 @@
+//! The auditor's trust file: which ledger, which keys (TOML).
+//!
+//! ```toml
+//! origin = "ledger.example.com/prod"
+//! seal_keys = ["ledger.example.com/prod+90c48343+AUj4…"]
+//! receipt_keys = ["ledger.example.com/prod/receipt+20330a3b+AXw5…"]
+//!
+//! [workspaces.acme]
+//! root_keys = ["ed25519:TrKU8p1r87qTOeRilxbYzmxchS2IFLrr5P3r8AEdPYU"]
+//! ```
+
+use std::collections::BTreeMap;
+
+use ledger::key::PublicKey;
+use ledger::names::{Origin, Workspace};
+use ledger::note::VerifierKey;
+use ledger::verify::Trust;
+use serde::Deserialize;
+
+/// Why a trust file cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrustError {
+    /// Not TOML, or a member that is missing or unknown.
+    #[error("the trust file is not of its form: {0}")]
+    Form(#[from] toml::de::Error),
+    /// A value that is not what it should be.
+    #[error("`{member}` in the trust file: {reason}")]
+    Value {
+        /// Where in the file.
+        member: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    origin: String,
+    seal_keys: Vec<String>,
+    #[serde(default)]
+    receipt_keys: Vec<String>,
+    #[serde(default)]
+    workspaces: BTreeMap<String, Pins>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pins {
+    root_keys: Vec<String>,
+}
+
+fn value<T, E: ToString>(member: &str, read: Result<T, E>) -> Result<T, TrustError> {
+    read.map_err(|error| TrustError::Value {
+        member: member.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+/// Reads a trust file.
+pub fn parse(text: &str) -> Result<Trust, TrustError> {
+    let file: File = toml::from_str(text)?;
+    let origin = value("origin", Origin::new(&file.origin))?;
+    let mut workspaces = BTreeMap::new();
+    for (name, pins) in &file.workspaces {
+        let member = format!("workspaces.{name}");
+        let workspace = value(&member, Workspace::new(name))?;
+        let member = format!("{member}.root_keys");
+        let keys = pins
+            .root_keys
+            .iter()
+            .map(|key| value(&member, PublicKey::parse(key)));
+        let keys = keys.collect::<Result<Vec<_>, _>>()?;
+        if keys.is_empty() {
+            return value(
+                &member,
+                Err("name at least one key, or leave the workspace out"),
+            );
+        }
+        workspaces.insert(workspace, keys);
+    }
+    let seal_keys = named_keys("seal_keys", &file.seal_keys, origin.as_str())?;
+    if seal_keys.is_empty() {
+        return value(
+            "seal_keys",
+            Err("name at least one key: all proofs hang on it"),
+        );
+    }
+    let receipt_name = format!("{origin}/receipt");
+    let receipt_keys = named_keys("receipt_keys", &file.receipt_keys, &receipt_name)?;
+    Ok(Trust {
+        origin,
+        seal_keys,
+        receipt_keys,
+        workspaces,
+    })
+}
+
+/// Keys of this list, each under the name that such keys have.
+fn named_keys(list: &str, texts: &[String], name: &str) -> Result<Vec<VerifierKey>, TrustError> {
+    let mut keys = Vec::with_capacity(texts.len());
+    for text in texts {
+        let key: VerifierKey = value(list, text.parse())?;
+        if key.name() != name {
+            let found = key.name();
+            return value(
+                list,
+                Err(format!("a key named `{name}` is expected, not `{found}`")),
+            );
+        }
+        keys.push(key);
+    }
+    Ok(keys)
+}
