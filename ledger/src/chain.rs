@@ -28,8 +28,7 @@ pub const PAYLOAD_ERASED: &str = "ledger.payload_erased";
 pub const ERASED: &str = "ledger.erased";
 
 /// What a key may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
     /// Signs `ledger.` events and everything else.
     Root,
@@ -51,9 +50,7 @@ impl Role {
 
     /// Reads the role's name.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Root, Self::Agent, Self::Custodian]
-            .into_iter()
-            .find(|role| role.as_str() == text)
+        [Self::Root, Self::Agent, Self::Custodian].into_iter().find(|role| role.as_str() == text)
     }
 }
 
@@ -118,7 +115,8 @@ struct CreatedContext {
 #[serde(deny_unknown_fields)]
 struct RegisteredContext {
     key: String,
-    role: Role,
+    // As text: serde would also read an enum from a map, which the format does not know.
+    role: String,
     actor_id: Option<String>,
 }
 
@@ -143,13 +141,9 @@ impl LedgerEvent {
         if !event.event_type.starts_with(RESERVED) {
             return Ok(None);
         }
-        let fail = |reason: String| ContextError {
-            event_type: event.event_type.to_string(),
-            reason,
-        };
-        let context = event
-            .context
-            .ok_or_else(|| fail("it is required".to_owned()))?;
+        let fail =
+            |reason: String| ContextError { event_type: event.event_type.to_string(), reason };
+        let context = event.context.ok_or_else(|| fail("it is required".to_owned()))?;
         let key = |text: &str| PublicKey::parse(text).map_err(|e| fail(format!("{text}: {e}")));
         let read = match &*event.event_type {
             WORKSPACE_CREATED => {
@@ -158,10 +152,7 @@ impl LedgerEvent {
                 if root_keys.is_empty() || root_keys.len() > ROOT_KEYS {
                     return Err(fail(format!("`root_keys` has 1 to {ROOT_KEYS} keys")));
                 }
-                let root_keys = root_keys
-                    .iter()
-                    .map(|k| key(k))
-                    .collect::<Result<Vec<_>, _>>()?;
+                let root_keys = root_keys.iter().map(|k| key(k)).collect::<Result<Vec<_>, _>>()?;
                 let mut distinct = root_keys.clone();
                 distinct.sort_unstable();
                 distinct.dedup();
@@ -171,37 +162,22 @@ impl LedgerEvent {
                 Self::WorkspaceCreated { root_keys }
             }
             KEY_REGISTERED => {
-                let RegisteredContext {
-                    key: text,
-                    role,
-                    actor_id,
-                } = serde_json::from_slice(context).map_err(|e| fail(e.to_string()))?;
-                if actor_id
-                    .as_ref()
-                    .is_some_and(|actor| actor.len() > TEXT_BYTES)
-                {
+                let RegisteredContext { key: text, role, actor_id } =
+                    serde_json::from_slice(context).map_err(|e| fail(e.to_string()))?;
+                if actor_id.as_ref().is_some_and(|actor| actor.len() > TEXT_BYTES) {
                     return Err(fail(format!("`actor_id` has at most {TEXT_BYTES} bytes")));
                 }
-                Self::KeyRegistered {
-                    key: key(&text)?,
-                    role,
-                    actor_id,
-                }
+                let role = Role::parse(&role)
+                    .ok_or_else(|| fail("`role` is root, agent or custodian".to_owned()))?;
+                Self::KeyRegistered { key: key(&text)?, role, actor_id }
             }
             KEY_REVOKED => {
-                let RevokedContext {
-                    key: text,
-                    reason,
-                    compromised_since,
-                } = serde_json::from_slice(context).map_err(|e| fail(e.to_string()))?;
+                let RevokedContext { key: text, reason, compromised_since } =
+                    serde_json::from_slice(context).map_err(|e| fail(e.to_string()))?;
                 let since = compromised_since.map(|text| {
                     occurred_at(&text).map_err(|e| fail(format!("`compromised_since`: {e}")))
                 });
-                Self::KeyRevoked {
-                    key: key(&text)?,
-                    reason,
-                    compromised_since: since.transpose()?,
-                }
+                Self::KeyRevoked { key: key(&text)?, reason, compromised_since: since.transpose()? }
             }
             PAYLOAD_ERASED => {
                 let ErasedContext { event_ids, reason } =
@@ -216,9 +192,7 @@ impl LedgerEvent {
                 Self::PayloadErased { event_ids, reason }
             }
             other => {
-                return Err(fail(format!(
-                    "`{other}` is a reserved type with no meaning"
-                )));
+                return Err(fail(format!("`{other}` is a reserved type with no meaning")));
             }
         };
         Ok(Some(read))
@@ -428,10 +402,7 @@ impl Keys {
         let record = self.0.get(signer).ok_or(Refusal::UnknownKey(*signer))?;
         let role = record.role;
         if let Some(revoked) = record.revoked.filter(|revoked| *revoked <= first) {
-            return Err(Refusal::RevokedKey {
-                key: *signer,
-                revoked,
-            });
+            return Err(Refusal::RevokedKey { key: *signer, revoked });
         }
         if !record.in_force(first) {
             return Err(Refusal::NotYetInForce(*signer));
@@ -458,41 +429,24 @@ impl Keys {
         if !root_keys.contains(signer) {
             return Err(Refusal::NotAFounder(*signer));
         }
-        self.0.extend(
-            root_keys
-                .iter()
-                .map(|key| (*key, new_record(Role::Root, None, first))),
-        );
+        self.0.extend(root_keys.iter().map(|key| (*key, new_record(Role::Root, None, first))));
         Ok(())
     }
 
     fn set(&mut self, seq: Seq, event: &LedgerEvent) -> Result<(), Refusal> {
         match event {
             LedgerEvent::WorkspaceCreated { .. } => Err(Refusal::WorkspaceExists),
-            LedgerEvent::KeyRegistered {
-                key,
-                role,
-                actor_id,
-            } => match self.0.get(key) {
+            LedgerEvent::KeyRegistered { key, role, actor_id } => match self.0.get(key) {
                 Some(record) if record.revoked.is_some() => Err(Refusal::Again(*key)),
                 Some(_) => Err(Refusal::AlreadyRegistered(*key)),
                 None => {
-                    self.0
-                        .insert(*key, new_record(*role, actor_id.clone(), seq));
+                    self.0.insert(*key, new_record(*role, actor_id.clone(), seq));
                     Ok(())
                 }
             },
-            LedgerEvent::KeyRevoked {
-                key,
-                reason: _,
-                compromised_since,
-            } => {
+            LedgerEvent::KeyRevoked { key, reason: _, compromised_since } => {
                 let in_force = |r: &KeyRecord| r.revoked.is_none();
-                let roots = self
-                    .0
-                    .values()
-                    .filter(|r| in_force(r) && r.role == Role::Root)
-                    .count();
+                let roots = self.0.values().filter(|r| in_force(r) && r.role == Role::Root).count();
                 let record = self.0.get_mut(key).filter(|record| in_force(record));
                 let record = record.ok_or(Refusal::NotInForce(*key))?;
                 if record.role == Role::Root && roots == 1 {
@@ -508,13 +462,7 @@ impl Keys {
 }
 
 fn new_record(role: Role, actor_id: Option<String>, registered: Seq) -> KeyRecord {
-    KeyRecord {
-        role,
-        actor_id,
-        registered,
-        revoked: None,
-        compromised_since: None,
-    }
+    KeyRecord { role, actor_id, registered, revoked: None, compromised_since: None }
 }
 
 fn check_actor(signer: &PublicKey, record: &KeyRecord, acts: &Acts) -> Result<(), Refusal> {
@@ -548,11 +496,7 @@ impl Counters {
         if counter == 0 {
             return true;
         }
-        let before = self
-            .0
-            .range(..=counter)
-            .next_back()
-            .map(|(first, last)| (*first, *last));
+        let before = self.0.range(..=counter).next_back().map(|(first, last)| (*first, *last));
         let (mut first, mut last) = (counter, counter);
         if let Some((start, end)) = before {
             if counter <= end {

@@ -31,12 +31,7 @@ pub struct CheckpointError {
 impl Checkpoint {
     /// The text to be signed.
     pub fn to_body(&self) -> String {
-        format!(
-            "{}\n{}\n{}\n",
-            self.origin,
-            self.size,
-            STANDARD.encode(self.root.as_bytes())
-        )
+        format!("{}\n{}\n{}\n", self.origin, self.size, STANDARD.encode(self.root.as_bytes()))
     }
 
     /// Reads the body of a note. This ledger writes no extension lines, so none are read.

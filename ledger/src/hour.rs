@@ -43,9 +43,7 @@ impl Heads {
 
     /// The heads, in byte order of the workspace.
     pub fn iter(&self) -> impl Iterator<Item = (&Workspace, Seq, &Digest)> {
-        self.0
-            .iter()
-            .map(|(workspace, (seq, link))| (workspace, *seq, link))
+        self.0.iter().map(|(workspace, (seq, link))| (workspace, *seq, link))
     }
 
     /// The bytes of a `.heads` object: the leaf data, one line a workspace (FORMAT section 9).

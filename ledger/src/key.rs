@@ -59,27 +59,19 @@ pub struct PublicKey(VerifyingKey);
 impl PublicKey {
     /// Checks 32 bytes and takes them as a key.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, KeyError> {
-        let bytes: &[u8; 32] = bytes
-            .try_into()
-            .map_err(|_| KeyError::Length(bytes.len()))?;
+        let bytes: &[u8; 32] = bytes.try_into().map_err(|_| KeyError::Length(bytes.len()))?;
         // dalek decodes y >= p as y - p, so two encodings could name one key (RFC 8032 forbids it).
         if !is_canonical(bytes) {
             return Err(KeyError::NotCanonical);
         }
         let key = VerifyingKey::from_bytes(bytes).map_err(|_| KeyError::NotAPoint)?;
-        if key.is_weak() {
-            Err(KeyError::SmallOrder)
-        } else {
-            Ok(Self(key))
-        }
+        if key.is_weak() { Err(KeyError::SmallOrder) } else { Ok(Self(key)) }
     }
 
     /// Reads `ed25519:` and unpadded base64url.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
         let encoded = text.strip_prefix(PREFIX).ok_or(KeyError::Text)?;
-        let bytes = URL_SAFE_NO_PAD
-            .decode(encoded)
-            .map_err(|_| KeyError::Text)?;
+        let bytes = URL_SAFE_NO_PAD.decode(encoded).map_err(|_| KeyError::Text)?;
         Self::from_bytes(&bytes)
     }
 
@@ -91,9 +83,7 @@ impl PublicKey {
     /// Checks a signature by the strict rules: canonical S, and neither A nor R of small order.
     pub fn verify(&self, message: &[u8], signature: &Signature) -> Result<(), SignatureError> {
         let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
-        self.0
-            .verify_strict(message, &signature)
-            .map_err(|_| SignatureError::Invalid)
+        self.0.verify_strict(message, &signature).map_err(|_| SignatureError::Invalid)
     }
 }
 
@@ -212,10 +202,7 @@ impl SigningKey {
 
     /// Writes PKCS#8 PEM. The caller wipes the text when it has stored it.
     pub fn to_pem(&self) -> Result<String, KeyError> {
-        let pem = self
-            .0
-            .to_pkcs8_pem(Default::default())
-            .map_err(|_| KeyError::Pem)?;
+        let pem = self.0.to_pkcs8_pem(Default::default()).map_err(|_| KeyError::Pem)?;
         Ok(pem.to_string())
     }
 

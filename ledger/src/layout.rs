@@ -121,11 +121,7 @@ impl fmt::Display for Artefact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Checkpoint => f.write_str("log/checkpoint"),
-            Self::Tile {
-                level,
-                index,
-                width,
-            } => {
+            Self::Tile { level, index, width } => {
                 write!(f, "log/tile/{level}/")?;
                 write_index(f, *index, *width)
             }
@@ -150,9 +146,7 @@ impl fmt::Display for Artefact {
 
 fn is_plain_segment(segment: &str) -> bool {
     !matches!(segment, "" | "." | "..")
-        && segment
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '='))
+        && segment.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '='))
 }
 
 fn write_hour(f: &mut fmt::Formatter<'_>, prefix: &str, hour: Hour) -> fmt::Result {
@@ -168,12 +162,7 @@ fn write_range(
 ) -> fmt::Result {
     write!(f, "{top}/workspace={}/", range.workspace)?;
     write_hour(f, "", range.hour)?;
-    write!(
-        f,
-        "/{:020}-{:020}",
-        range.first_seq.get(),
-        range.last_seq.get()
-    )?;
+    write!(f, "/{:020}-{:020}", range.first_seq.get(), range.last_seq.get())?;
     if erasure != 0 {
         write!(f, ".e{erasure}")?;
     }
@@ -210,18 +199,10 @@ fn write_index(f: &mut fmt::Formatter<'_>, index: u64, width: u16) -> fmt::Resul
         rest /= 1_000;
     }
     while let Some(group) = groups.pop() {
-        let (mark, end) = if groups.is_empty() {
-            ("", "")
-        } else {
-            ("x", "/")
-        };
+        let (mark, end) = if groups.is_empty() { ("", "") } else { ("x", "/") };
         write!(f, "{mark}{group:03}{end}")?;
     }
-    if u64::from(width) == TILE_WIDTH {
-        Ok(())
-    } else {
-        write!(f, ".p/{width}")
-    }
+    if u64::from(width) == TILE_WIDTH { Ok(()) } else { write!(f, ".p/{width}") }
 }
 
 fn parse_index(path: &str) -> Option<(u64, u16)> {
@@ -254,15 +235,9 @@ pub fn bundles(size: u64) -> impl Iterator<Item = Artefact> {
 /// The tiles of a log of this size, level by level.
 pub fn tiles(size: u64) -> impl Iterator<Item = Artefact> {
     let levels = (0_u8..8).map(move |level| (level, size >> (8 * u32::from(level))));
-    levels
-        .take_while(|(_, count)| *count > 0)
-        .flat_map(|(level, count)| {
-            row(count).map(move |(index, width)| Artefact::Tile {
-                level,
-                index,
-                width,
-            })
-        })
+    levels.take_while(|(_, count)| *count > 0).flat_map(|(level, count)| {
+        row(count).map(move |(index, width)| Artefact::Tile { level, index, width })
+    })
 }
 
 /// Why the bytes of an entry bundle are not what they should be.
@@ -303,21 +278,14 @@ pub fn decode_bundle(bundle: &[u8], width: u16) -> Result<Vec<&[u8]>, BundleErro
     let mut entries = Vec::with_capacity(usize::from(width));
     let mut rest = bundle;
     for entry in 0..width {
-        let short = BundleError::Short {
-            entry,
-            expected: width,
-        };
+        let short = BundleError::Short { entry, expected: width };
         let (length, tail) = rest.split_first_chunk::<2>().ok_or(short)?;
         let length = usize::from(u16::from_be_bytes(*length));
         let (data, tail) = tail.split_at_checked(length).ok_or(short)?;
         entries.push(data);
         rest = tail;
     }
-    if rest.is_empty() {
-        Ok(entries)
-    } else {
-        Err(BundleError::Trailing(rest.len()))
-    }
+    if rest.is_empty() { Ok(entries) } else { Err(BundleError::Trailing(rest.len())) }
 }
 
 /// Builds the tiles of a log as its leaves come in, and gives out each tile that is not yet
@@ -368,11 +336,7 @@ impl TileBuilder {
             hashes.push(hash);
             if u64::try_from(hashes.len()) == Ok(TILE_WIDTH) {
                 let index = (self.size >> (8 * (u32::from(level) + 1))) - 1;
-                let tile = Artefact::Tile {
-                    level,
-                    index,
-                    width: 256,
-                };
+                let tile = Artefact::Tile { level, index, width: 256 };
                 full.push((tile, bytes(hashes)));
                 carry = Some(merkle::root(hashes));
                 hashes.clear();
@@ -388,14 +352,7 @@ impl TileBuilder {
         for (level, hashes) in (0_u8..).zip(&self.levels) {
             if let (Ok(width @ 1..), bytes) = (u16::try_from(hashes.len()), bytes(hashes)) {
                 let index = self.size >> (8 * (u32::from(level) + 1));
-                tiles.push((
-                    Artefact::Tile {
-                        level,
-                        index,
-                        width,
-                    },
-                    bytes,
-                ));
+                tiles.push((Artefact::Tile { level, index, width }, bytes));
             }
         }
         tiles
@@ -403,12 +360,7 @@ impl TileBuilder {
 
     /// The root of the log's tree.
     pub fn root(&self) -> Digest {
-        let roots = self
-            .levels
-            .iter()
-            .rev()
-            .flat_map(|hashes| subtree_roots(hashes))
-            .collect();
+        let roots = self.levels.iter().rev().flat_map(|hashes| subtree_roots(hashes)).collect();
         Frontier::from_parts(self.size, roots).map_or(Digest::of(b""), |frontier| frontier.root())
     }
 }

@@ -171,14 +171,7 @@ pub enum ProofError {
 }
 
 fn reach(expected: &Digest, found: Digest) -> Result<(), ProofError> {
-    if found == *expected {
-        Ok(())
-    } else {
-        Err(ProofError::Root {
-            expected: *expected,
-            found,
-        })
-    }
+    if found == *expected { Ok(()) } else { Err(ProofError::Root { expected: *expected, found }) }
 }
 
 /// Checks that `leaf` is leaf `index` of the tree of `size` leaves with this root
@@ -191,11 +184,7 @@ pub fn check_inclusion(
     path: &[Digest],
 ) -> Result<(), ProofError> {
     if index >= size {
-        return Err(ProofError::Outside {
-            what: "leaf",
-            at: index,
-            size,
-        });
+        return Err(ProofError::Outside { what: "leaf", at: index, size });
     }
     let (mut node, mut last, mut hash) = (index, size - 1, *leaf);
     for sibling in path {
@@ -230,11 +219,7 @@ pub fn check_consistency(
     path: &[Digest],
 ) -> Result<(), ProofError> {
     if old_size > size {
-        return Err(ProofError::Outside {
-            what: "old tree",
-            at: old_size,
-            size,
-        });
+        return Err(ProofError::Outside { what: "old tree", at: old_size, size });
     }
     if old_size == size || old_size == 0 {
         if !path.is_empty() {
@@ -250,11 +235,7 @@ pub fn check_consistency(
         last >>= 1;
     }
     // An old tree that is one complete subtree starts the path itself.
-    let start = if node == 0 {
-        *old_root
-    } else {
-        *path.next().ok_or(ProofError::Length)?
-    };
+    let start = if node == 0 { *old_root } else { *path.next().ok_or(ProofError::Length)? };
     let (mut old_hash, mut new_hash) = (start, start);
     for sibling in path {
         if last == 0 {

@@ -55,10 +55,7 @@ impl Origin {
             allowed,
             |c| matches!(c, 'a'..='z' | '0'..='9' | '.' | '-' | '_' | '/'),
         )?;
-        if text
-            .split('/')
-            .any(|segment| matches!(segment, "" | "." | ".."))
-        {
+        if text.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
             return Err(NameError::Segment);
         }
         Ok(Self(text.to_owned()))
@@ -93,12 +90,9 @@ impl Workspace {
             |c| matches!(c, 'a'..='z' | '0'..='9' | '.' | '-' | '_'),
         )?;
         match text.chars().next() {
-            Some(first @ ('.' | '-' | '_')) => Err(NameError::Character {
-                kind,
-                found: first,
-                at: 0,
-                allowed,
-            }),
+            Some(first @ ('.' | '-' | '_')) => {
+                Err(NameError::Character { kind, found: first, at: 0, allowed })
+            }
             _ => Ok(Self(text.to_owned())),
         }
     }
@@ -123,19 +117,10 @@ fn check(
     ok: impl Fn(char) -> bool,
 ) -> Result<(), NameError> {
     if text.is_empty() || text.len() > max {
-        return Err(NameError::Length {
-            kind,
-            max,
-            found: text.len(),
-        });
+        return Err(NameError::Length { kind, max, found: text.len() });
     }
     match text.char_indices().find(|(_, c)| !ok(*c)) {
-        Some((at, found)) => Err(NameError::Character {
-            kind,
-            found,
-            at,
-            allowed,
-        }),
+        Some((at, found)) => Err(NameError::Character { kind, found, at, allowed }),
         None => Ok(()),
     }
 }
@@ -147,11 +132,7 @@ pub struct EventId([u8; 16]);
 impl EventId {
     /// Takes the bytes of a UUID; the nil UUID is refused.
     pub fn from_bytes(bytes: [u8; 16]) -> Result<Self, NameError> {
-        if bytes == [0; 16] {
-            Err(NameError::EventId)
-        } else {
-            Ok(Self(bytes))
-        }
+        if bytes == [0; 16] { Err(NameError::EventId) } else { Ok(Self(bytes)) }
     }
 
     /// Reads the 8-4-4-4-12 form, in either case, and no other.
@@ -210,11 +191,7 @@ impl Seq {
 
     /// Takes a number from 1 to 2^63-1.
     pub const fn new(seq: u64) -> Option<Self> {
-        if seq == 0 || seq > i64::MAX.unsigned_abs() {
-            None
-        } else {
-            Some(Self(seq))
-        }
+        if seq == 0 || seq > i64::MAX.unsigned_abs() { None } else { Some(Self(seq)) }
     }
 
     /// The number.

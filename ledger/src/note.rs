@@ -106,11 +106,7 @@ impl FromStr for VerifierKey {
             return Err(VerifierKeyError::Type(*kind));
         }
         let key = Self::named(name.to_owned(), PublicKey::from_bytes(key)?);
-        if key.id == id {
-            Ok(key)
-        } else {
-            Err(VerifierKeyError::Id)
-        }
+        if key.id == id { Ok(key) } else { Err(VerifierKeyError::Id) }
     }
 }
 
@@ -118,12 +114,7 @@ impl fmt::Display for VerifierKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b, c, d] = self.id;
         let key = [&[ED25519], self.key.as_bytes().as_slice()].concat();
-        write!(
-            f,
-            "{}+{a:02x}{b:02x}{c:02x}{d:02x}+{}",
-            self.name,
-            STANDARD.encode(key)
-        )
+        write!(f, "{}+{a:02x}{b:02x}{c:02x}{d:02x}+{}", self.name, STANDARD.encode(key))
     }
 }
 
@@ -137,18 +128,12 @@ pub struct NoteSigner {
 impl NoteSigner {
     /// Signs manifests, hour notes and checkpoints of this ledger.
     pub fn seal(origin: &Origin, key: SigningKey) -> Self {
-        Self {
-            verifier: VerifierKey::seal(origin, key.public()),
-            key,
-        }
+        Self { verifier: VerifierKey::seal(origin, key.public()), key }
     }
 
     /// Signs receipts and heads of this ledger.
     pub fn receipt(origin: &Origin, key: SigningKey) -> Self {
-        Self {
-            verifier: VerifierKey::receipt(origin, key.public()),
-            key,
-        }
+        Self { verifier: VerifierKey::receipt(origin, key.public()), key }
     }
 
     /// The verifier key that checks these signatures.
@@ -160,11 +145,7 @@ impl NoteSigner {
     fn line(&self, body: &str) -> String {
         let signature = self.key.sign(body.as_bytes());
         let blob = [self.verifier.id.as_slice(), signature.as_bytes()].concat();
-        format!(
-            "\u{2014} {} {}\n",
-            self.verifier.name,
-            STANDARD.encode(blob)
-        )
+        format!("\u{2014} {} {}\n", self.verifier.name, STANDARD.encode(blob))
     }
 }
 
@@ -241,10 +222,7 @@ impl<'a> Note<'a> {
 
     /// The key names and ids in the signature lines, in order.
     pub fn signers(&self) -> impl Iterator<Item = (&'a str, KeyId)> + use<'a> {
-        self.signatures
-            .lines()
-            .filter_map(signature_line)
-            .map(|(name, id, _)| (name, id))
+        self.signatures.lines().filter_map(signature_line).map(|(name, id, _)| (name, id))
     }
 
     /// Checks that this key signed the note, and gives the body.
@@ -262,13 +240,8 @@ impl<'a> Note<'a> {
         }
         let bad = || NoteError::BadSignature(key.to_string());
         for (_, _, signature) in by_key {
-            let signature = signature
-                .try_into()
-                .map(Signature::from_bytes)
-                .map_err(|_| bad())?;
-            key.key
-                .verify(self.body.as_bytes(), &signature)
-                .map_err(|_| bad())?;
+            let signature = signature.try_into().map(Signature::from_bytes).map_err(|_| bad())?;
+            key.key.verify(self.body.as_bytes(), &signature).map_err(|_| bad())?;
         }
         Ok(self.body)
     }
@@ -336,17 +309,10 @@ impl<'a> Lines<'a> {
     pub(crate) fn of(kind: &'static str, body: &'a str) -> Result<Self, BodyError> {
         let mut rest = body.split('\n');
         match rest.next() {
-            Some(first) if first == kind => Ok(Self {
-                rest,
-                line: 1,
-                name: kind,
-            }),
+            Some(first) if first == kind => Ok(Self { rest, line: 1, name: kind }),
             found => {
                 let found = found.unwrap_or_default().chars().take(64).collect();
-                Err(BodyError::Kind {
-                    expected: kind,
-                    found,
-                })
+                Err(BodyError::Kind { expected: kind, found })
             }
         }
     }
@@ -359,10 +325,7 @@ impl<'a> Lines<'a> {
             .next()
             .and_then(|line| line.strip_prefix(name)?.strip_prefix(' '))
             .filter(|value| !value.is_empty() && !value.contains(char::is_control))
-            .ok_or(BodyError::Line {
-                line: self.line,
-                name,
-            })
+            .ok_or(BodyError::Line { line: self.line, name })
     }
 
     /// The value of the next line, read by a parser.
@@ -372,11 +335,7 @@ impl<'a> Lines<'a> {
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Result<T, BodyError> {
         let text = self.text(name)?;
-        parse(text).map_err(|e| BodyError::Value {
-            line: self.line,
-            name,
-            reason: e.to_string(),
-        })
+        parse(text).map_err(|e| BodyError::Value { line: self.line, name, reason: e.to_string() })
     }
 
     /// The value of the next line as a plain decimal number.

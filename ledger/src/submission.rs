@@ -19,11 +19,7 @@ impl Counter {
 
     /// Takes a number from 0 to 2^63-1.
     pub const fn new(counter: u64) -> Option<Self> {
-        if counter > i64::MAX.unsigned_abs() {
-            None
-        } else {
-            Some(Self(counter))
-        }
+        if counter > i64::MAX.unsigned_abs() { None } else { Some(Self(counter)) }
     }
 
     /// Reads plain decimal digits without leading zeros.
@@ -85,11 +81,6 @@ impl Statement {
     /// `H(0x04 || public_key || signature || H(statement))`: the name of the submission.
     pub fn submission_hash(&self, public_key: &[u8; 32], signature: &Signature) -> Digest {
         let statement = Digest::of(self.0.as_bytes());
-        Digest::of_parts(&[
-            &[0x04],
-            public_key,
-            signature.as_bytes(),
-            statement.as_bytes(),
-        ])
+        Digest::of_parts(&[&[0x04], public_key, signature.as_bytes(), statement.as_bytes()])
     }
 }

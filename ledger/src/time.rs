@@ -34,11 +34,7 @@ impl Micros {
 
     /// Takes a count of microseconds; `None` before 1970 or after 9999.
     pub const fn new(micros: i64) -> Option<Self> {
-        if micros < 0 || micros > LAST {
-            None
-        } else {
-            Some(Self(micros))
-        }
+        if micros < 0 || micros > LAST { None } else { Some(Self(micros)) }
     }
 
     /// The count of microseconds since 1970-01-01T00:00:00Z.
@@ -73,17 +69,10 @@ impl Micros {
     /// Reads the form that [`fmt::Display`] writes, and no other.
     pub fn parse(text: &str) -> Result<Self, TimeError> {
         let form = "2026-11-23T16:00:00.000000Z";
-        let error = || TimeError {
-            text: text.chars().take(64).collect(),
-            form,
-        };
-        let (head, micros) = text
-            .strip_suffix('Z')
-            .and_then(|t| t.split_once('.'))
-            .ok_or_else(error)?;
-        let micros = (micros.len() == 6)
-            .then(|| digits(micros.as_bytes()))
-            .flatten();
+        let error = || TimeError { text: text.chars().take(64).collect(), form };
+        let (head, micros) =
+            text.strip_suffix('Z').and_then(|t| t.split_once('.')).ok_or_else(error)?;
+        let micros = (micros.len() == 6).then(|| digits(micros.as_bytes())).flatten();
         let seconds = civil_seconds(head).ok_or_else(error)?;
         let micros = micros.ok_or_else(error)?;
         Self::new(seconds * SECOND + micros).ok_or_else(error)
@@ -151,20 +140,12 @@ impl Hour {
     /// Reads `2026-11-23T16:00:00Z`, and no other form.
     pub fn parse(text: &str) -> Result<Self, TimeError> {
         let form = "2026-11-23T16:00:00Z";
-        let error = || TimeError {
-            text: text.chars().take(64).collect(),
-            form,
-        };
-        let seconds = text
-            .strip_suffix('Z')
-            .and_then(civil_seconds)
-            .ok_or_else(error)?;
+        let error = || TimeError { text: text.chars().take(64).collect(), form };
+        let seconds = text.strip_suffix('Z').and_then(civil_seconds).ok_or_else(error)?;
         if seconds % 3_600 != 0 {
             return Err(error());
         }
-        Micros::new(seconds * SECOND)
-            .map(Micros::hour)
-            .ok_or_else(error)
+        Micros::new(seconds * SECOND).map(Micros::hour).ok_or_else(error)
     }
 
     /// Reads the two parts of an archive key: `2026-11-23` and `16`.
@@ -189,35 +170,15 @@ pub(crate) fn digits(text: &[u8]) -> Option<i64> {
         return None;
     }
     text.iter().try_fold(0_i64, |sum, byte| {
-        byte.is_ascii_digit()
-            .then(|| sum * 10 + i64::from(byte - b'0'))
+        byte.is_ascii_digit().then(|| sum * 10 + i64::from(byte - b'0'))
     })
 }
 
 /// `2026-11-23T16:00:00` as seconds since 1970.
 fn civil_seconds(text: &str) -> Option<i64> {
     let bytes: &[u8; 19] = text.as_bytes().try_into().ok()?;
-    let [
-        y1,
-        y2,
-        y3,
-        y4,
-        b'-',
-        m1,
-        m2,
-        b'-',
-        d1,
-        d2,
-        b'T',
-        h1,
-        h2,
-        b':',
-        n1,
-        n2,
-        b':',
-        s1,
-        s2,
-    ] = *bytes
+    let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, b'T', h1, h2, b':', n1, n2, b':', s1, s2] =
+        *bytes
     else {
         return None;
     };
@@ -268,10 +229,7 @@ const fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let (year, month) = if month < 10 {
-        (year_of_era, month + 3)
-    } else {
-        (year_of_era + 1, month - 9)
-    };
+    let (year, month) =
+        if month < 10 { (year_of_era, month + 3) } else { (year_of_era + 1, month - 9) };
     (era * 400 + year, month, day)
 }

@@ -43,20 +43,13 @@ where
         let mut weight = 0;
         while weight < BATCH {
             let Some(need) = audit.need() else { break };
-            weight += if matches!(need, Need::Chunk { .. }) {
-                chunk_weight
-            } else {
-                1
-            };
+            weight += if matches!(need, Need::Chunk { .. }) { chunk_weight } else { 1 };
             batch.push(need);
         }
         if batch.is_empty() {
             return audit.finish();
         }
-        let answers: Vec<_> = batch
-            .into_par_iter()
-            .map(|need| answer(source, need))
-            .collect();
+        let answers: Vec<_> = batch.into_par_iter().map(|need| answer(source, need)).collect();
         for answer in answers {
             give(&mut audit, answer, progress);
         }

@@ -20,10 +20,8 @@ use crate::{exit, report, trust};
 /// Verifies a Tallystick archive from its public bytes and your own trust file alone.
 #[derive(Debug, Parser)]
 #[command(name = "tally-verify", version)]
-#[command(
-    after_help = "Exit codes: 0 proven; 1 tampering, forgery or loss found; 2 usage; \
-                        3 could not finish; 4 intact, but short of the policy"
-)]
+#[command(after_help = "Exit codes: 0 proven; 1 tampering, forgery or loss found; 2 usage; \
+                        3 could not finish; 4 intact, but short of the policy")]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -70,10 +68,7 @@ fn parse_time(text: &str) -> Result<Micros, String> {
 #[derive(Debug, thiserror::Error)]
 enum CliError {
     #[error("cannot read the trust file {path}: {reason}")]
-    TrustFile {
-        path: PathBuf,
-        reason: std::io::Error,
-    },
+    TrustFile { path: PathBuf, reason: std::io::Error },
     #[error(transparent)]
     Trust(#[from] TrustError),
     #[error(transparent)]
@@ -108,11 +103,8 @@ pub fn run() -> ExitCode {
 
 impl Verify {
     fn run(self) -> Result<Report, CliError> {
-        let trust_file =
-            std::fs::read_to_string(&self.trust).map_err(|reason| CliError::TrustFile {
-                path: self.trust.clone(),
-                reason,
-            })?;
+        let trust_file = std::fs::read_to_string(&self.trust)
+            .map_err(|reason| CliError::TrustFile { path: self.trust.clone(), reason })?;
         let trust = trust::parse(&trust_file)?;
         let source = FileSource::open(&self.archive)?;
         let policy = Policy {

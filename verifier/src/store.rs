@@ -82,11 +82,7 @@ impl FileSource {
     /// Opens `file:///absolute/path` or a plain path to a directory.
     pub fn open(address: &str) -> Result<Self, SourceError> {
         let root = Self::path(address)?;
-        if root.is_dir() {
-            Ok(Self { root })
-        } else {
-            Err(SourceError::Absent(root))
-        }
+        if root.is_dir() { Ok(Self { root }) } else { Err(SourceError::Absent(root)) }
     }
 
     /// The directory that an address names, whether it is there or not.
@@ -127,11 +123,7 @@ impl FileSource {
             // A name that is no UTF-8 is no key of an archive: it is listed, so that it is found
             // out as unknown.
             let name = entry.file_name().to_string_lossy().into_owned();
-            let key = if prefix.is_empty() {
-                name
-            } else {
-                format!("{prefix}/{name}")
-            };
+            let key = if prefix.is_empty() { name } else { format!("{prefix}/{name}") };
             if key == Self::STAGING {
                 continue;
             }
@@ -149,15 +141,8 @@ impl FileSource {
 impl ArchiveSource for FileSource {
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>, SourceError> {
         let path = self.place(key)?;
-        let failed = |error| SourceError::Io {
-            key: key.to_owned(),
-            error,
-        };
-        for directory in path
-            .ancestors()
-            .skip(1)
-            .take_while(|path| **path != *self.root)
-        {
+        let failed = |error| SourceError::Io { key: key.to_owned(), error };
+        for directory in path.ancestors().skip(1).take_while(|path| **path != *self.root) {
             match fs::symlink_metadata(directory) {
                 Ok(metadata) if metadata.is_symlink() => {
                     return Err(SourceError::NotAFile(key.to_owned()));
@@ -175,12 +160,7 @@ impl ArchiveSource for FileSource {
         if !metadata.is_file() {
             return Err(SourceError::NotAFile(key.to_owned()));
         }
-        let too_large = |bytes| {
-            Err(SourceError::TooLarge {
-                key: key.to_owned(),
-                bytes,
-            })
-        };
+        let too_large = |bytes| Err(SourceError::TooLarge { key: key.to_owned(), bytes });
         if metadata.len() > OBJECT_BYTES_MAX {
             return too_large(metadata.len());
         }
@@ -197,10 +177,7 @@ impl ArchiveSource for FileSource {
     fn list(&self) -> Result<Vec<String>, SourceError> {
         let mut keys = Vec::new();
         self.walk(&self.root, "", &mut keys)
-            .map_err(|error| SourceError::Io {
-                key: self.root.display().to_string(),
-                error,
-            })?;
+            .map_err(|error| SourceError::Io { key: self.root.display().to_string(), error })?;
         keys.sort_unstable();
         Ok(keys)
     }
@@ -208,8 +185,5 @@ impl ArchiveSource for FileSource {
 
 /// Nothing of this name, or a file where the path needs a directory.
 fn is_absent(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-    )
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }

@@ -52,10 +52,7 @@ struct Pins {
 }
 
 fn value<T, E: ToString>(member: &str, read: Result<T, E>) -> Result<T, TrustError> {
-    read.map_err(|error| TrustError::Value {
-        member: member.to_owned(),
-        reason: error.to_string(),
-    })
+    read.map_err(|error| TrustError::Value { member: member.to_owned(), reason: error.to_string() })
 }
 
 /// Reads a trust file.
@@ -67,34 +64,20 @@ pub fn parse(text: &str) -> Result<Trust, TrustError> {
         let member = format!("workspaces.{name}");
         let workspace = value(&member, Workspace::new(name))?;
         let member = format!("{member}.root_keys");
-        let keys = pins
-            .root_keys
-            .iter()
-            .map(|key| value(&member, PublicKey::parse(key)));
+        let keys = pins.root_keys.iter().map(|key| value(&member, PublicKey::parse(key)));
         let keys = keys.collect::<Result<Vec<_>, _>>()?;
         if keys.is_empty() {
-            return value(
-                &member,
-                Err("name at least one key, or leave the workspace out"),
-            );
+            return value(&member, Err("name at least one key, or leave the workspace out"));
         }
         workspaces.insert(workspace, keys);
     }
     let seal_keys = named_keys("seal_keys", &file.seal_keys, origin.as_str())?;
     if seal_keys.is_empty() {
-        return value(
-            "seal_keys",
-            Err("name at least one key: all proofs hang on it"),
-        );
+        return value("seal_keys", Err("name at least one key: all proofs hang on it"));
     }
     let receipt_name = format!("{origin}/receipt");
     let receipt_keys = named_keys("receipt_keys", &file.receipt_keys, &receipt_name)?;
-    Ok(Trust {
-        origin,
-        seal_keys,
-        receipt_keys,
-        workspaces,
-    })
+    Ok(Trust { origin, seal_keys, receipt_keys, workspaces })
 }
 
 /// Keys of this list, each under the name that such keys have.
@@ -104,10 +87,7 @@ fn named_keys(list: &str, texts: &[String], name: &str) -> Result<Vec<VerifierKe
         let key: VerifierKey = value(list, text.parse())?;
         if key.name() != name {
             let found = key.name();
-            return value(
-                list,
-                Err(format!("a key named `{name}` is expected, not `{found}`")),
-            );
+            return value(list, Err(format!("a key named `{name}` is expected, not `{found}`")));
         }
         keys.push(key);
     }

@@ -46,10 +46,7 @@ struct Owned {
 
 impl Owned {
     fn row(&self) -> Row<'_> {
-        Row {
-            payload: self.payload.as_deref(),
-            ..self.row.clone()
-        }
+        Row { payload: self.payload.as_deref(), ..self.row.clone() }
     }
 }
 
@@ -143,10 +140,7 @@ fn sample(count: u64) -> Vec<Owned> {
         signature: [5; 64],
         derived: derived.clone(),
     };
-    let owned = |seq| Owned {
-        row: row(seq),
-        payload: Some(format!("{{{seq}}}").into_bytes()),
-    };
+    let owned = |seq| Owned { row: row(seq), payload: Some(format!("{{{seq}}}").into_bytes()) };
     (1..=count).map(owned).collect()
 }
 
@@ -215,10 +209,7 @@ fn another_number_of_rows_is_refused() {
     for expected in [0, 9, 11] {
         assert_eq!(
             drain(bytes.clone(), expected),
-            Err(RowsError::RowCount {
-                expected,
-                found: 10
-            })
+            Err(RowsError::RowCount { expected, found: 10 })
         );
     }
 }
@@ -227,10 +218,7 @@ fn another_number_of_rows_is_refused() {
 fn every_cut_is_refused() {
     let bytes = object(&sample(10));
     for length in 0..bytes.len() {
-        assert!(
-            drain(bytes[..length].to_vec(), 10).is_err(),
-            "cut to {length} bytes"
-        );
+        assert!(drain(bytes[..length].to_vec(), 10).is_err(), "cut to {length} bytes");
     }
 }
 
@@ -241,10 +229,7 @@ fn every_byte_is_accounted_for() {
     let body = bytes.len() - 8 - footer;
     let insert = |at: usize| [&bytes[..at], b"hidden", &bytes[at..]].concat();
 
-    assert!(matches!(
-        drain(insert(bytes.len()), 10),
-        Err(RowsError::Container(_))
-    ));
+    assert!(matches!(drain(insert(bytes.len()), 10), Err(RowsError::Container(_))));
     assert_eq!(
         drain(insert(body), 10),
         Err(RowsError::Bytes {
@@ -259,9 +244,7 @@ fn every_byte_is_accounted_for() {
     longer[at..at + 4].copy_from_slice(&(footer as u32 + 6).to_le_bytes());
     assert_eq!(
         drain(longer, 10),
-        Err(RowsError::Container(
-            "bytes follow the structure in its footer"
-        ))
+        Err(RowsError::Container("bytes follow the structure in its footer"))
     );
 }
 
@@ -275,17 +258,9 @@ const PAIRS: [(&str, &str); 3] = [
 
 fn columns() -> (Vec<Field>, Vec<ArrayRef>) {
     let bytes = Bytes::from(object(&sample(10)));
-    let mut batches = ParquetRecordBatchReaderBuilder::try_new(bytes)
-        .unwrap()
-        .build()
-        .unwrap();
+    let mut batches = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap().build().unwrap();
     let batch = batches.next().unwrap().unwrap();
-    let fields = batch
-        .schema()
-        .fields()
-        .iter()
-        .map(|field| field.as_ref().clone())
-        .collect();
+    let fields = batch.schema().fields().iter().map(|field| field.as_ref().clone()).collect();
     (fields, batch.columns().to_vec())
 }
 
@@ -374,12 +349,7 @@ fn a_missing_doubled_swapped_or_renamed_column_is_named() {
         arrays.swap(4, 5);
     });
     assert_eq!(at(swapped), 4);
-    assert_eq!(
-        at(altered(
-            |fields, _| fields[12] = fields[12].clone().with_name("kind")
-        )),
-        12
-    );
+    assert_eq!(at(altered(|fields, _| fields[12] = fields[12].clone().with_name("kind"))), 12);
 }
 
 #[test]
@@ -431,10 +401,7 @@ fn other_metadata_is_named() {
 fn another_codec_is_refused() {
     assert_eq!(
         drain(encode(columns(), &PAIRS, Compression::UNCOMPRESSED), 10),
-        Err(RowsError::Pages {
-            column: "seq",
-            reason: "it is not compressed with zstd"
-        })
+        Err(RowsError::Pages { column: "seq", reason: "it is not compressed with zstd" })
     );
 }
 
@@ -443,10 +410,7 @@ fn files(directory: &Path, ending: &str, found: &mut Vec<PathBuf>) {
         let path = entry.unwrap().path();
         if path.is_dir() {
             files(&path, ending, found);
-        } else if path
-            .extension()
-            .is_some_and(|extension| extension == ending)
-        {
+        } else if path.extension().is_some_and(|extension| extension == ending) {
             found.push(path);
         }
     }
@@ -468,10 +432,7 @@ fn the_golden_archive_is_read_and_says_what_its_payloads_say() {
             let event = payload::scan(payload, &manifest.workspace, &Rules::ceiling()).unwrap();
             assert_eq!(Derived::of(&event).difference(&row.derived), None);
             assert_eq!(*event.event_id.as_bytes(), row.event_id);
-            assert_eq!(
-                ledger::hash::Digest::of(payload).as_bytes(),
-                &row.payload_digest
-            );
+            assert_eq!(ledger::hash::Digest::of(payload).as_bytes(), &row.payload_digest);
             assert_eq!(row.seq, seq);
             seq += 1;
         })

@@ -107,9 +107,7 @@ impl<'a> Draft<'a> {
             unit_cost_output: self.unit_cost_output,
             context: self.context,
         };
-        self.workspace_id
-            .map(|()| event)
-            .ok_or_else(|| missing("workspace_id"))
+        self.workspace_id.map(|()| event).ok_or_else(|| missing("workspace_id"))
     }
 }
 

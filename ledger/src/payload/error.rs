@@ -226,11 +226,7 @@ impl Reason {
 impl PayloadError {
     #[cold]
     pub(super) const fn new(reason: Reason, offset: usize) -> Self {
-        Self {
-            reason,
-            pointer: String::new(),
-            offset,
-        }
+        Self { reason, pointer: String::new(), offset }
     }
 
     /// The same error, seen from the object or array that holds the member `segment`.
@@ -256,11 +252,7 @@ impl PayloadError {
 impl fmt::Display for PayloadError {
     /// What, where, and how to mend it. The pointer is escaped: a name may hold anything.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            reason,
-            pointer,
-            offset,
-        } = self;
+        let Self { reason, pointer, offset } = self;
         write!(f, "{reason} (")?;
         if !pointer.is_empty() {
             write!(f, "at {}, ", pointer.escape_debug())?;

@@ -75,9 +75,7 @@ pub(super) fn read<'a>(text: &'a str, workspace: &Workspace) -> Result<Event<'a>
     scanner.enter(1)?;
     while let Some((at, name)) = scanner.name(seen == 0)? {
         let fail = |reason| PayloadError::new(reason, at).under(&name);
-        let (bit, slot) = draft
-            .slot(&name)
-            .ok_or_else(|| fail(Reason::UnknownMember))?;
+        let (bit, slot) = draft.slot(&name).ok_or_else(|| fail(Reason::UnknownMember))?;
         if seen & 1 << bit != 0 {
             return Err(fail(Reason::DuplicateMember));
         }
@@ -85,23 +83,15 @@ pub(super) fn read<'a>(text: &'a str, workspace: &Workspace) -> Result<Event<'a>
         scanner.colon()?;
         let value_at = scanner.at;
         if !scanner.word("null") {
-            slot.read(&mut scanner, workspace)
-                .map_err(|error| error.under(&name))?;
+            slot.read(&mut scanner, workspace).map_err(|error| error.under(&name))?;
         }
         if name == "status" {
             draft.status_at = value_at;
         }
     }
     if !scanner.rest().is_empty() {
-        let blank = scanner
-            .rest()
-            .iter()
-            .all(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r'));
-        let reason = if blank {
-            Reason::WhiteSpaceAround
-        } else {
-            Reason::TrailingBytes
-        };
+        let blank = scanner.rest().iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r'));
+        let reason = if blank { Reason::WhiteSpaceAround } else { Reason::TrailingBytes };
         return Err(PayloadError::new(reason, scanner.at));
     }
     let status_at = draft.status_at;

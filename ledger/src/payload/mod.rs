@@ -34,17 +34,13 @@ pub struct Rules {
 impl Rules {
     /// The widest rules that any ledger may have: what a verifier checks by.
     pub const fn ceiling() -> Self {
-        Self {
-            max_bytes: PAYLOAD_BYTES_CEILING,
-        }
+        Self { max_bytes: PAYLOAD_BYTES_CEILING }
     }
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self {
-            max_bytes: PAYLOAD_BYTES_DEFAULT,
-        }
+        Self { max_bytes: PAYLOAD_BYTES_DEFAULT }
     }
 }
 
@@ -62,13 +58,7 @@ pub fn scan<'a>(
 ) -> Result<Event<'a>, PayloadError> {
     let max = rules.max_bytes.min(PAYLOAD_BYTES_CEILING);
     if bytes.len() > max {
-        return Err(PayloadError::new(
-            Reason::TooLong {
-                max,
-                found: bytes.len(),
-            },
-            max,
-        ));
+        return Err(PayloadError::new(Reason::TooLong { max, found: bytes.len() }, max));
     }
     match bytes {
         [b'{', ..] => {}

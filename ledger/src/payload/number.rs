@@ -33,11 +33,7 @@ impl Money {
 
     /// Takes a count of 10^-9 units; `None` below 0 or above [`Money::MAX`].
     pub const fn new(nano: i64) -> Option<Self> {
-        if nano < 0 || nano > Self::MAX.0 {
-            None
-        } else {
-            Some(Self(nano))
-        }
+        if nano < 0 || nano > Self::MAX.0 { None } else { Some(Self(nano)) }
     }
 
     /// The count of 10^-9 units.
@@ -63,11 +59,7 @@ impl Money {
         // The value is `significand` x 10^`place`, with the zeros at its end counted, not kept:
         // then eighteen digits are enough for every amount that fits.
         let (mut significand, mut zeros) = (0_i64, 0_i64);
-        for digit in integer
-            .bytes()
-            .chain(fraction.bytes())
-            .map(|byte| i64::from(byte - b'0'))
-        {
+        for digit in integer.bytes().chain(fraction.bytes()).map(|byte| i64::from(byte - b'0')) {
             zeros += 1;
             if digit != 0 {
                 significand = times_ten_to(significand, zeros)?.checked_add(digit)?;
@@ -103,9 +95,7 @@ fn saturating(exponent: &str) -> i64 {
         None => (1, exponent.strip_prefix('+').unwrap_or(exponent)),
     };
     let size = digits.bytes().fold(0_i64, |sum, byte| {
-        sum.saturating_mul(10)
-            .saturating_add(i64::from(byte - b'0'))
-            .min(FAR)
+        sum.saturating_mul(10).saturating_add(i64::from(byte - b'0')).min(FAR)
     });
     sign * size
 }
@@ -130,21 +120,13 @@ pub(super) fn count(number: &str) -> Result<i64, Reason> {
     if number == "-0" || size.bytes().any(|byte| !byte.is_ascii_digit()) {
         return Err(Reason::NotAnInteger);
     }
-    number
-        .parse()
-        .ok()
-        .filter(|count| *count >= 0)
-        .ok_or(Reason::OutOfRange)
+    number.parse().ok().filter(|count| *count >= 0).ok_or(Reason::OutOfRange)
 }
 
 /// The length of the JSON number that the bytes start with; else where it goes wrong.
 fn number_bytes(bytes: &[u8]) -> Result<usize, usize> {
     let digits = |from: usize| {
-        let run = bytes
-            .iter()
-            .skip(from)
-            .take_while(|byte| byte.is_ascii_digit())
-            .count();
+        let run = bytes.iter().skip(from).take_while(|byte| byte.is_ascii_digit()).count();
         if run == 0 { Err(from) } else { Ok(from + run) }
     };
     let byte = |at: usize| bytes.get(at).copied();

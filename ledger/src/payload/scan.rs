@@ -24,11 +24,7 @@ pub(super) struct Scanner<'a> {
 
 impl<'a> Scanner<'a> {
     pub(super) const fn new(text: &'a str) -> Self {
-        Self {
-            text,
-            at: 0,
-            names: Vec::new(),
-        }
+        Self { text, at: 0, names: Vec::new() }
     }
 
     /// The next byte; `None` at the end of the text.
@@ -61,21 +57,15 @@ impl<'a> Scanner<'a> {
 
     #[cold]
     pub(super) fn unexpected(&self, expected: &'static str) -> PayloadError {
-        let reason = if self.peek().is_none() {
-            Reason::CutOff
-        } else {
-            Reason::NotJson { expected }
-        };
+        let reason =
+            if self.peek().is_none() { Reason::CutOff } else { Reason::NotJson { expected } };
         PayloadError::new(reason, self.at)
     }
 
     /// Steps into an object or array that is the `depth`th level.
     pub(super) fn enter(&mut self, depth: usize) -> Result<(), PayloadError> {
         if depth > PAYLOAD_DEPTH {
-            return Err(PayloadError::new(
-                Reason::TooDeep { max: PAYLOAD_DEPTH },
-                self.at,
-            ));
+            return Err(PayloadError::new(Reason::TooDeep { max: PAYLOAD_DEPTH }, self.at));
         }
         self.at += 1;
         Ok(())
@@ -135,11 +125,7 @@ impl<'a> Scanner<'a> {
             Some(b'n') => self.word("null"),
             _ => false,
         };
-        if found {
-            Ok(())
-        } else {
-            Err(self.unexpected("a value"))
-        }
+        if found { Ok(()) } else { Err(self.unexpected("a value")) }
     }
 
     /// Steps over an object, the recursion bounded by [`Scanner::enter`].
@@ -198,11 +184,7 @@ impl<'a> Scanner<'a> {
     /// Reads the name again, so that a payload without an error need not keep it.
     #[cold]
     fn inside(&self, at: usize, error: PayloadError) -> PayloadError {
-        let mut again = Self {
-            text: self.text,
-            at,
-            names: Vec::new(),
-        };
+        let mut again = Self { text: self.text, at, names: Vec::new() };
         error.under(&again.string().unwrap_or_default())
     }
 }

@@ -85,9 +85,7 @@ impl<'a> Scanner<'a> {
     fn hex4(&mut self) -> Option<u32> {
         let digits: &[u8; 4] = self.rest().first_chunk()?;
         let code = digits.iter().try_fold(0, |sum, digit| {
-            char::from(*digit)
-                .to_digit(16)
-                .map(|digit| sum << 4 | digit)
+            char::from(*digit).to_digit(16).map(|digit| sum << 4 | digit)
         })?;
         self.at += digits.len();
         Some(code)
@@ -104,10 +102,7 @@ fn plain_bytes(bytes: &[u8]) -> usize {
             return at + (ends.trailing_zeros() / 8) as usize;
         }
     }
-    let rest = tail
-        .iter()
-        .take_while(|byte| !matches!(byte, 0..0x20 | b'"' | b'\\'))
-        .count();
+    let rest = tail.iter().take_while(|byte| !matches!(byte, 0..0x20 | b'"' | b'\\')).count();
     bytes.len() - tail.len() + rest
 }
 

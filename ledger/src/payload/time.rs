@@ -8,9 +8,10 @@ use crate::time::{Micros, SECOND, digits};
 
 /// Reads an `occurred_at`; the digits after the microsecond are cut off.
 pub fn occurred_at(text: &str) -> Result<Micros, Reason> {
-    let (civil, tail) = text.as_bytes().split_first_chunk().ok_or(Reason::BadTime(
-        "it is cut off, or has no offset such as `Z`",
-    ))?;
+    let (civil, tail) = text
+        .as_bytes()
+        .split_first_chunk()
+        .ok_or(Reason::BadTime("it is cut off, or has no offset such as `Z`"))?;
     let civil = civil_micros(civil)?;
     let (fraction, offset) = match tail {
         [b'.', tail @ ..] => {
@@ -21,35 +22,15 @@ pub fn occurred_at(text: &str) -> Result<Micros, Reason> {
     };
     let fraction = micros(fraction)?;
     let offset = offset_seconds(offset)?;
-    Micros::new(civil + fraction - offset * SECOND).ok_or(Reason::BadTime(
-        "in UTC it is not within the years 1970 to 9999",
-    ))
+    Micros::new(civil + fraction - offset * SECOND)
+        .ok_or(Reason::BadTime("in UTC it is not within the years 1970 to 9999"))
 }
 
 /// The microseconds to `2026-11-23T16:00:00`, as if in UTC.
 fn civil_micros(text: &[u8; 19]) -> Result<i64, Reason> {
     const FORM: Reason = Reason::BadTime("it does not start like 2026-11-23T16:00:00");
-    let [
-        y1,
-        y2,
-        y3,
-        y4,
-        b'-',
-        m1,
-        m2,
-        b'-',
-        d1,
-        d2,
-        b'T',
-        h1,
-        h2,
-        b':',
-        n1,
-        n2,
-        b':',
-        s1,
-        s2,
-    ] = *text
+    let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, b'T', h1, h2, b':', n1, n2, b':', s1, s2] =
+        *text
     else {
         return Err(FORM);
     };
@@ -61,9 +42,7 @@ fn civil_micros(text: &[u8; 19]) -> Result<i64, Reason> {
         return Err(Reason::BadTime("the year is not within 1970 to 9999"));
     }
     if hour > 23 || minute > 59 || second > 59 {
-        return Err(Reason::BadTime(
-            "there is no such time of day (nor a leap second)",
-        ));
+        return Err(Reason::BadTime("there is no such time of day (nor a leap second)"));
     }
     Micros::from_civil(year, month, day, hour * 3_600 + minute * 60 + second, 0)
         .ok_or(Reason::BadTime("there is no such date"))
@@ -86,9 +65,7 @@ fn offset_seconds(text: &[u8]) -> Result<i64, Reason> {
         [b'+', h1, h2, b':', m1, m2] => (1, digits(&[h1, h2]), digits(&[m1, m2])),
         [b'-', h1, h2, b':', m1, m2] => (-1, digits(&[h1, h2]), digits(&[m1, m2])),
         _ => {
-            return Err(Reason::BadTime(
-                "it does not end in `Z` or an offset such as +01:00",
-            ));
+            return Err(Reason::BadTime("it does not end in `Z` or an offset such as +01:00"));
         }
     };
     match (hour, minute) {

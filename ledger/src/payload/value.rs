@@ -52,9 +52,7 @@ impl<'a> Slot<'_, 'a> {
             Self::Time(slot) => *slot = Some(occurred_at(&text(scanner)?).map_err(fail)?),
             Self::Workspace(slot) => {
                 if text(scanner)? != workspace.as_str() {
-                    return Err(fail(Reason::WrongWorkspace {
-                        submitted_to: workspace.clone(),
-                    }));
+                    return Err(fail(Reason::WrongWorkspace { submitted_to: workspace.clone() }));
                 }
                 *slot = Some(());
             }
@@ -71,9 +69,7 @@ impl<'a> Slot<'_, 'a> {
                     (true, _) => Some(true),
                     (_, true) => Some(false),
                     _ => {
-                        let reason = Reason::WrongType {
-                            expected: "true or false",
-                        };
+                        let reason = Reason::WrongType { expected: "true or false" };
                         return Err(other_type(scanner, reason));
                     }
                 }
@@ -83,9 +79,7 @@ impl<'a> Slot<'_, 'a> {
                     Some(b'"') => scanner.string()?,
                     Some(b'-' | b'0'..=b'9') => Cow::Borrowed(scanner.number()?),
                     _ => {
-                        let reason = Reason::WrongType {
-                            expected: "a number, or a text of one",
-                        };
+                        let reason = Reason::WrongType { expected: "a number, or a text of one" };
                         return Err(other_type(scanner, reason));
                     }
                 };
@@ -93,12 +87,7 @@ impl<'a> Slot<'_, 'a> {
             }
             Self::Object(slot) => {
                 if scanner.peek() != Some(b'{') {
-                    return Err(other_type(
-                        scanner,
-                        Reason::WrongType {
-                            expected: "an object",
-                        },
-                    ));
+                    return Err(other_type(scanner, Reason::WrongType { expected: "an object" }));
                 }
                 // The payload is level 1.
                 scanner.skip_object(2)?;
@@ -129,10 +118,7 @@ fn text<'a>(scanner: &mut Scanner<'a>) -> Result<Cow<'a, str>, PayloadError> {
 
 fn short(text: Cow<'_, str>) -> Result<Cow<'_, str>, Reason> {
     if text.len() > TEXT_BYTES {
-        return Err(Reason::TextTooLong {
-            max: TEXT_BYTES,
-            found: text.len(),
-        });
+        return Err(Reason::TextTooLong { max: TEXT_BYTES, found: text.len() });
     }
     Ok(text)
 }

@@ -154,12 +154,7 @@ impl Audit {
     /// How many leaves of the log, and how many chunks, there are to check in all; the second is
     /// known once the log is read.
     pub fn extent(&self) -> (u64, usize) {
-        (
-            self.checkpoint
-                .as_ref()
-                .map_or(0, |checkpoint| checkpoint.size),
-            self.order.len(),
-        )
+        (self.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.size), self.order.len())
     }
 
     fn once(&mut self, need: Need) -> Option<Need> {
@@ -226,26 +221,15 @@ impl Audit {
         let place = Place::object(Artefact::Checkpoint);
         let Some(bytes) = bytes else {
             let known = self.listed.iter().any(|key| Artefact::parse(key).is_some());
-            let check = if known {
-                Check::CheckpointMissing
-            } else {
-                Check::NoArchive
-            };
+            let check = if known { Check::CheckpointMissing } else { Check::NoArchive };
             self.findings.push(Finding::new(check, place));
             return self.enter(Phase::Done);
         };
-        self.checkpoint_input = Some(InputDigest {
-            name: Artefact::Checkpoint.to_string(),
-            sha256: Digest::of(bytes),
+        self.checkpoint_input =
+            Some(InputDigest { name: Artefact::Checkpoint.to_string(), sha256: Digest::of(bytes) });
+        let read = Note::parse(bytes).map_err(|error| error.to_string()).and_then(|note| {
+            Ok((note, Checkpoint::parse(note.body()).map_err(|e| e.to_string())?))
         });
-        let read = Note::parse(bytes)
-            .map_err(|error| error.to_string())
-            .and_then(|note| {
-                Ok((
-                    note,
-                    Checkpoint::parse(note.body()).map_err(|e| e.to_string())?,
-                ))
-            });
         let (note, checkpoint) = match read {
             Ok(read) => read,
             Err(reason) => {
@@ -256,20 +240,12 @@ impl Audit {
         };
         if checkpoint.origin != self.trust.origin {
             let finding = Finding::new(Check::CheckpointOrigin, place.clone());
-            self.findings
-                .push(finding.differs(&self.trust.origin, &checkpoint.origin));
+            self.findings.push(finding.differs(&self.trust.origin, &checkpoint.origin));
         }
-        let verified: Vec<_> = self
-            .trust
-            .seal_keys
-            .iter()
-            .map(|key| note.verify(key))
-            .collect();
+        let verified: Vec<_> = self.trust.seal_keys.iter().map(|key| note.verify(key)).collect();
         if !verified.iter().any(Result::is_ok) {
-            let reasons: Vec<_> = verified
-                .iter()
-                .filter_map(|r| r.as_ref().err().map(ToString::to_string))
-                .collect();
+            let reasons: Vec<_> =
+                verified.iter().filter_map(|r| r.as_ref().err().map(ToString::to_string)).collect();
             let finding = Finding::new(Check::CheckpointUntrusted, place);
             self.findings.push(finding.because(reasons.join("; ")));
         }
@@ -283,10 +259,7 @@ impl Audit {
         let size = self.checkpoint.as_ref()?.size;
         let index = self.walk.size / TILE_WIDTH;
         let width = size.checked_sub(self.walk.size)?.min(TILE_WIDTH);
-        Some(Artefact::Bundle {
-            index,
-            width: u16::try_from(width).ok().filter(|w| *w > 0)?,
-        })
+        Some(Artefact::Bundle { index, width: u16::try_from(width).ok().filter(|w| *w > 0)? })
     }
 
     fn take_bundle(&mut self, artefact: &Artefact, bytes: Option<&[u8]>) {
@@ -295,8 +268,7 @@ impl Audit {
             return;
         };
         let Some(bytes) = bytes else {
-            self.findings
-                .push(Finding::new(Check::LogMissing, Place::object(artefact)));
+            self.findings.push(Finding::new(Check::LogMissing, Place::object(artefact)));
             return self.stop_log();
         };
         let entries = match layout::decode_bundle(bytes, width) {
@@ -332,31 +304,19 @@ impl Audit {
 
     fn expect_stale(&mut self, artefact: Artefact, digest: Digest) {
         let differs = Check::StaleObject;
-        self.expected.insert(
-            artefact,
-            Expected {
-                digest,
-                missing: None,
-                differs,
-            },
-        );
+        self.expected.insert(artefact, Expected { digest, missing: None, differs });
     }
 
     fn expect_tile(&mut self, tile: &Artefact, bytes: &[u8]) {
-        let Artefact::Tile {
-            level,
-            index,
-            width,
-        } = *tile
-        else {
+        let Artefact::Tile { level, index, width } = *tile else {
             return;
         };
         for (artefact, narrower) in self.stale(|listed| match *listed {
-            Artefact::Tile {
-                level: l,
-                index: i,
-                width: w,
-            } if (l, i) == (level, index) && w < width => Some(w),
+            Artefact::Tile { level: l, index: i, width: w }
+                if (l, i) == (level, index) && w < width =>
+            {
+                Some(w)
+            }
             _ => None,
         }) {
             let prefix = bytes.get(..32 * usize::from(narrower)).unwrap_or_default();
@@ -373,9 +333,14 @@ impl Audit {
     /// The log cannot be read to its end: what has been read is still checked.
     fn stop_log(&mut self) {
         let finding = Finding::new(Check::Unchecked, Place::leaf(self.walk.size));
-        self.findings
-            .push(finding.because("the log from this leaf on, and all that it names"));
+        self.findings.push(finding.because("the log from this leaf on, and all that it names"));
         self.begin_objects();
+    }
+
+    /// Whether every leaf has been read. What is not named can be judged only then: a bundle that
+    /// could not be fetched must not look like a workspace that was taken out.
+    fn log_is_whole(&self) -> bool {
+        self.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.size == self.walk.size)
     }
 
     fn end_bundles(&mut self) {
@@ -398,10 +363,7 @@ impl Audit {
     }
 
     fn in_scope(&self, workspace: &Workspace) -> bool {
-        self.policy
-            .workspace
-            .as_ref()
-            .is_none_or(|scope| scope == workspace)
+        self.policy.workspace.as_ref().is_none_or(|scope| scope == workspace)
     }
 
     /// Everything that the log names, and what it does not name.
@@ -413,14 +375,7 @@ impl Audit {
                 continue;
             }
             let (missing, differs) = (Some(Check::CopyMissing), Check::CopyDiffers);
-            self.expected.insert(
-                artefact,
-                Expected {
-                    digest,
-                    missing,
-                    differs,
-                },
-            );
+            self.expected.insert(artefact, Expected { digest, missing, differs });
         }
         for (index, chunk) in self.walk.chunks.iter().enumerate() {
             if !self.in_scope(&chunk.manifest.workspace) {
@@ -430,23 +385,17 @@ impl Audit {
                 if let Some(artefact) = Artefact::parse(&before.object) {
                     let digest = before.digest.sha256;
                     let (missing, differs) = (None, Check::StaleObject);
-                    self.expected.insert(
-                        artefact,
-                        Expected {
-                            digest,
-                            missing,
-                            differs,
-                        },
-                    );
+                    self.expected.insert(artefact, Expected { digest, missing, differs });
                 }
             }
             self.order.push_back(index);
             let manifest = Arc::clone(&chunk.manifest);
             self.queue.push_back(Need::Chunk { index, manifest });
         }
-        self.queue
-            .extend(self.expected.keys().cloned().map(Need::Object));
-        self.unknown_objects();
+        self.queue.extend(self.expected.keys().cloned().map(Need::Object));
+        if self.log_is_whole() {
+            self.unknown_objects();
+        }
         self.enter(Phase::Objects);
         self.end_objects();
     }
@@ -461,10 +410,7 @@ impl Audit {
             let manifests = chunk.superseded.iter().chain([&chunk.manifest]);
             for manifest in manifests {
                 let (range, erasure) = (manifest.range(), manifest.erasure());
-                named.insert(Artefact::Manifest {
-                    range: range.clone(),
-                    erasure,
-                });
+                named.insert(Artefact::Manifest { range: range.clone(), erasure });
                 named.insert(Artefact::Events { range, erasure });
             }
         }
@@ -478,9 +424,7 @@ impl Audit {
                 Some(artefact) if self.is_later(&artefact) => {
                     self.findings.push(Finding::new(Check::Unlogged, place()));
                 }
-                _ => self
-                    .findings
-                    .push(Finding::new(Check::UnknownObject, place())),
+                _ => self.findings.push(Finding::new(Check::UnknownObject, place())),
             }
         }
     }
@@ -490,20 +434,16 @@ impl Audit {
         let after = |hour: Hour| self.walk.last_hour.is_none_or(|last| hour > last);
         // The index comes from a key in the store: it may be any number.
         let beyond = |index: u64, width: u16, count: u64| {
-            let end = index
-                .saturating_mul(TILE_WIDTH)
-                .saturating_add(u64::from(width));
+            let end = index.saturating_mul(TILE_WIDTH).saturating_add(u64::from(width));
             end > count
         };
         match artefact {
             Artefact::HourNote(hour) | Artefact::HourHeads(hour) => after(*hour),
             Artefact::Manifest { range, .. } | Artefact::Events { range, .. } => after(range.hour),
             Artefact::Bundle { index, width } => beyond(*index, *width, self.walk.size),
-            Artefact::Tile {
-                level,
-                index,
-                width,
-            } => beyond(*index, *width, self.walk.size >> (8 * u32::from(*level))),
+            Artefact::Tile { level, index, width } => {
+                beyond(*index, *width, self.walk.size >> (8 * u32::from(*level)))
+            }
             Artefact::Checkpoint | Artefact::Rollup(_) => false,
         }
     }
@@ -520,10 +460,8 @@ impl Audit {
                 let found = Digest::of(bytes);
                 if found != expected.digest {
                     let finding = Finding::new(expected.differs, place);
-                    let differs = finding.differs(
-                        format!("sha256 {}", expected.digest),
-                        format!("sha256 {found}"),
-                    );
+                    let differs = finding
+                        .differs(format!("sha256 {}", expected.digest), format!("sha256 {found}"));
                     self.findings.push(differs);
                 }
             }
@@ -534,11 +472,7 @@ impl Audit {
     /// the log's.
     pub fn chunk(&mut self, index: usize, outcome: ChunkOutcome) {
         self.outcomes.insert(index, outcome);
-        while let Some(outcome) = self
-            .order
-            .front()
-            .and_then(|next| self.outcomes.remove(next))
-        {
+        while let Some(outcome) = self.order.front().and_then(|next| self.outcomes.remove(next)) {
             let Some(index) = self.order.pop_front() else {
                 break;
             };
@@ -584,23 +518,17 @@ impl Audit {
         }
         if !self.is_done() {
             let finding = Finding::new(Check::Unchecked, Place::default());
-            self.findings
-                .push(finding.because("the verification was ended before it was done"));
+            self.findings.push(finding.because("the verification was ended before it was done"));
         }
-        if self.checkpoint.is_some() {
+        if self.log_is_whole() {
             self.check_workspaces();
             self.check_freshness();
         }
         if self.policy.allow_erased {
-            self.findings
-                .retain(|finding| finding.check != Check::Erased);
+            self.findings.retain(|finding| finding.check != Check::Erased);
         }
-        self.findings.sort_by(|a, b| {
-            b.check
-                .severity()
-                .cmp(&a.check.severity())
-                .then_with(|| a.cmp(b))
-        });
+        self.findings
+            .sort_by(|a, b| b.check.severity().cmp(&a.check.severity()).then_with(|| a.cmp(b)));
         let events = workspaces.iter().map(|workspace| workspace.events).sum();
         Report {
             verdict: Verdict::of(&self.findings),
@@ -625,8 +553,7 @@ impl Audit {
             .collect();
         for workspace in missing {
             let place = Place::workspace(&workspace);
-            self.findings
-                .push(Finding::new(Check::WorkspaceMissing, place));
+            self.findings.push(Finding::new(Check::WorkspaceMissing, place));
         }
     }
 
@@ -641,8 +568,7 @@ impl Audit {
                 _ => "nothing sealed".to_owned(),
             };
             let finding = Finding::new(Check::Stale, Place::default());
-            self.findings
-                .push(finding.differs(format!("sealed through {through}"), found));
+            self.findings.push(finding.differs(format!("sealed through {through}"), found));
         }
     }
 }

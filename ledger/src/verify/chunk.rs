@@ -95,11 +95,7 @@ impl<'m> ChunkCheck<'m> {
         let found = ObjectDigest::of(object);
         if found != manifest.digest {
             let show = |digest: &ObjectDigest| {
-                let ObjectDigest {
-                    bytes,
-                    sha256,
-                    blake3,
-                } = digest;
+                let ObjectDigest { bytes, sha256, blake3 } = digest;
                 format!("{bytes} bytes, sha256 {sha256}, blake3 {blake3}")
             };
             let finding = Finding::new(Check::ObjectDigest, Place::chunk(manifest))
@@ -199,10 +195,7 @@ impl<'m> ChunkCheck<'m> {
         let hour = self.manifest.hour;
         let first = self.outcome.rows == 1;
         let expected = if first && row.recorded_at != self.manifest.first_recorded_at.get() {
-            Some(format!(
-                "{} (first_recorded_at)",
-                self.manifest.first_recorded_at
-            ))
+            Some(format!("{} (first_recorded_at)", self.manifest.first_recorded_at))
         } else if row.recorded_at < self.last_at {
             Some(format!("{} or later", show_time(self.last_at)))
         } else if row.recorded_at < hour.start().get() || row.recorded_at >= hour.end() {
@@ -335,9 +328,7 @@ impl<'m> ChunkCheck<'m> {
                 return;
             }
         };
-        let ChunkManifest {
-            origin, workspace, ..
-        } = self.manifest;
+        let ChunkManifest { origin, workspace, .. } = self.manifest;
         let statement = Statement::new(origin, workspace, counter, &open.digests);
         let signature = Signature::from_bytes(open.signature);
         if let Err(error) = key.verify(statement.as_str().as_bytes(), &signature) {

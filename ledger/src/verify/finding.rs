@@ -121,6 +121,7 @@ checks! {
     "T101" Stale Policy "the archive ends before the hour that it should reach"
     "T102" Erased Policy "payloads are withheld by an erasure that the chain records"
     "T103" Unlogged Policy "an object of a later hour lies in the archive that the log does not name yet"
+    "T104" MayHideKeys Policy "a withheld payload may have set keys: a root key signed it alone"
     "T110" Unreadable Unfinished "an object could not be read from the store"
     "T111" NoArchive Unfinished "the store holds no archive"
     "T112" Unchecked Unfinished "a part could not be checked, because another one is broken"
@@ -149,18 +150,12 @@ pub struct Place {
 impl Place {
     /// An object of the archive.
     pub fn object(key: impl ToString) -> Self {
-        Self {
-            object: Some(key.to_string()),
-            ..Self::default()
-        }
+        Self { object: Some(key.to_string()), ..Self::default() }
     }
 
     /// A leaf of the log.
     pub fn leaf(index: u64) -> Self {
-        Self {
-            log_index: Some(index),
-            ..Self::default()
-        }
+        Self { log_index: Some(index), ..Self::default() }
     }
 
     /// A chunk as a whole.
@@ -175,10 +170,7 @@ impl Place {
 
     /// A workspace as a whole.
     pub fn workspace(workspace: &Workspace) -> Self {
-        Self {
-            workspace: Some(workspace.clone()),
-            ..Self::default()
-        }
+        Self { workspace: Some(workspace.clone()), ..Self::default() }
     }
 
     /// The same place, at an entry.
@@ -214,13 +206,7 @@ pub struct Finding {
 impl Finding {
     /// A finding at a place.
     pub fn new(check: Check, place: Place) -> Self {
-        Self {
-            check,
-            place,
-            expected: None,
-            found: None,
-            detail: None,
-        }
+        Self { check, place, expected: None, found: None, detail: None }
     }
 
     /// The same finding, with what should be there and what is.
@@ -247,11 +233,7 @@ impl fmt::Display for Place {
         match &self.object {
             Some(object) => parts.push(object.clone()),
             None => {
-                parts.extend(
-                    self.workspace
-                        .as_ref()
-                        .map(|name| format!("workspace {name}")),
-                );
+                parts.extend(self.workspace.as_ref().map(|name| format!("workspace {name}")));
                 parts.extend(self.hour.map(|hour| format!("hour {hour}")));
             }
         }

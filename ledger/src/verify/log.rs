@@ -86,8 +86,7 @@ impl LogWalk {
         let place = Place::leaf(index);
         match Note::parse(data) {
             Err(error) => {
-                self.findings
-                    .push(Finding::new(Check::LeafSignature, place).because(error));
+                self.findings.push(Finding::new(Check::LeafSignature, place).because(error));
             }
             Ok(note) => {
                 if let Err(error) = self.verify(&note) {
@@ -123,25 +122,17 @@ impl LogWalk {
         let manifest = match ChunkManifest::parse(body) {
             Ok(manifest) => manifest,
             Err(error) => {
-                self.findings
-                    .push(Finding::new(Check::ManifestMalformed, place).because(error));
+                self.findings.push(Finding::new(Check::ManifestMalformed, place).because(error));
                 return;
             }
         };
-        let place = Place {
-            log_index: place.log_index,
-            ..Place::chunk(&manifest)
-        };
+        let place = Place { log_index: place.log_index, ..Place::chunk(&manifest) };
         if manifest.origin != self.origin {
             let finding = Finding::new(Check::LeafOrigin, place);
-            self.findings
-                .push(finding.differs(&self.origin, &manifest.origin));
+            self.findings.push(finding.differs(&self.origin, &manifest.origin));
             return;
         }
-        let copy = Artefact::Manifest {
-            range: manifest.range(),
-            erasure: manifest.erasure(),
-        };
+        let copy = Artefact::Manifest { range: manifest.range(), erasure: manifest.erasure() };
         self.copies.push((copy, note));
         if manifest.is_original() {
             self.original(manifest, note, &place);
@@ -163,10 +154,8 @@ impl LogWalk {
         let first = tail.map_or(Some(Seq::FIRST), |tail| tail.last_seq.next());
         let first = first.map_or_else(|| "none: the chain is full".to_owned(), |s| s.to_string());
         differs(Check::ManifestSeq, &first, &manifest.first_seq);
-        let link = tail.map_or_else(
-            || genesis_link(&manifest.origin, workspace),
-            |tail| tail.last_link,
-        );
+        let link =
+            tail.map_or_else(|| genesis_link(&manifest.origin, workspace), |tail| tail.last_link);
         differs(Check::ManifestLink, &link, &manifest.prev_link);
         let previous = tail.map_or(Digest::ZERO, |tail| tail.note);
         differs(Check::ManifestPrevious, &previous, &manifest.prev_manifest);
@@ -181,8 +170,7 @@ impl LogWalk {
             differs(Check::ManifestTime, &expected, &manifest.first_recorded_at);
         }
         self.open_chunks += 1;
-        self.heads
-            .set(workspace.clone(), manifest.last_seq, manifest.last_link);
+        self.heads.set(workspace.clone(), manifest.last_seq, manifest.last_link);
         let tail = Tail {
             last_seq: manifest.last_seq,
             last_link: manifest.last_link,
@@ -194,26 +182,20 @@ impl LogWalk {
         self.tails.insert(workspace.clone(), tail);
         self.by_range.insert(manifest.range(), self.chunks.len());
         let manifest = Arc::new(manifest);
-        self.chunks.push(LoggedChunk {
-            manifest,
-            note,
-            superseded: Vec::new(),
-        });
+        self.chunks.push(LoggedChunk { manifest, note, superseded: Vec::new() });
     }
 
     fn amendment(&mut self, manifest: ChunkManifest, note: Digest, place: Place) {
         let amended = self.by_range.get(&manifest.range()).copied();
         let Some(chunk) = amended.and_then(|index| self.chunks.get_mut(index)) else {
             let finding = Finding::new(Check::Amendment, place);
-            self.findings
-                .push(finding.because("no manifest of this range stands before it"));
+            self.findings.push(finding.because("no manifest of this range stands before it"));
             return;
         };
         let before = &chunk.manifest;
         if manifest.amends != chunk.note {
             let finding = Finding::new(Check::Amendment, place.clone());
-            self.findings
-                .push(finding.differs(chunk.note, manifest.amends));
+            self.findings.push(finding.differs(chunk.note, manifest.amends));
         }
         // Everything but the object and what it amends stays as it was.
         let expected = ChunkManifest {
@@ -237,15 +219,11 @@ impl LogWalk {
         let hour_note = match HourNote::parse(body) {
             Ok(hour_note) => hour_note,
             Err(error) => {
-                self.findings
-                    .push(Finding::new(Check::HourMalformed, place).because(error));
+                self.findings.push(Finding::new(Check::HourMalformed, place).because(error));
                 return;
             }
         };
-        let place = Place {
-            hour: Some(hour_note.hour),
-            ..place
-        };
+        let place = Place { hour: Some(hour_note.hour), ..place };
         let mut differs = |check, expected: &dyn ToString, found: &dyn ToString| {
             let (expected, found) = (expected.to_string(), found.to_string());
             if expected != found {
@@ -261,21 +239,13 @@ impl LogWalk {
         differs(Check::HourPrevious, &self.prev_hour, &hour_note.prev_hour);
         differs(
             Check::HourCounts,
-            &format!(
-                "chunks {}, workspaces {}",
-                self.open_chunks,
-                self.heads.len()
-            ),
-            &format!(
-                "chunks {}, workspaces {}",
-                hour_note.chunks, hour_note.workspaces
-            ),
+            &format!("chunks {}, workspaces {}", self.open_chunks, self.heads.len()),
+            &format!("chunks {}, workspaces {}", hour_note.chunks, hour_note.workspaces),
         );
         differs(Check::HourHeads, &self.heads.root(), &hour_note.heads_root);
         self.copies.push((Artefact::HourNote(hour_note.hour), note));
         let heads = Digest::of(self.heads.to_text().as_bytes());
-        self.copies
-            .push((Artefact::HourHeads(hour_note.hour), heads));
+        self.copies.push((Artefact::HourHeads(hour_note.hour), heads));
         self.first_hour.get_or_insert(hour_note.hour);
         self.last_hour = Some(hour_note.hour);
         self.open_hour = hour_note.hour.next();
@@ -286,15 +256,9 @@ impl LogWalk {
     /// Checks what the log comes to at its end.
     pub(super) fn finish(&mut self) {
         if self.open_chunks > 0 {
-            let finding = Finding::new(
-                Check::HourOpen,
-                Place {
-                    hour: self.open_hour,
-                    ..Place::default()
-                },
-            );
-            self.findings
-                .push(finding.because(format!("{} chunks", self.open_chunks)));
+            let finding =
+                Finding::new(Check::HourOpen, Place { hour: self.open_hour, ..Place::default() });
+            self.findings.push(finding.because(format!("{} chunks", self.open_chunks)));
         }
     }
 }

@@ -25,11 +25,7 @@ pub enum Verdict {
 impl Verdict {
     /// The verdict that findings lead to: the gravest of them decides.
     pub fn of(findings: &[Finding]) -> Self {
-        match findings
-            .iter()
-            .map(|finding| finding.check.severity())
-            .max()
-        {
+        match findings.iter().map(|finding| finding.check.severity()).max() {
             Some(Severity::Tampering) => Self::Tampered,
             Some(Severity::Unfinished) => Self::Unfinished,
             Some(Severity::Policy) => Self::Short,

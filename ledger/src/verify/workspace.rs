@@ -52,9 +52,7 @@ impl WorkspaceCheck {
     }
 
     fn at(&self, seq: Seq, column: &'static str) -> Place {
-        Place::workspace(&self.workspace)
-            .at_seq(seq.get())
-            .in_column(column)
+        Place::workspace(&self.workspace).at_seq(seq.get()).in_column(column)
     }
 
     /// Takes the next chunk of the chain. Chunks come in the order of the chain.
@@ -84,13 +82,7 @@ impl WorkspaceCheck {
     }
 
     fn submission(&mut self, submitted: Submitted) {
-        let Submitted {
-            first,
-            key,
-            counter,
-            acts,
-            context_error,
-        } = submitted;
+        let Submitted { first, key, counter, acts, context_error } = submitted;
         if let Some(error) = context_error {
             let finding = Finding::new(Check::LedgerContext, self.at(first, "payload"));
             self.report(finding.because(error));
@@ -195,10 +187,7 @@ impl WorkspaceCheck {
             pinned: self.pinned.is_some(),
             missing_counters: missing,
         };
-        Finished {
-            report,
-            findings: self.findings,
-        }
+        Finished { report, findings: self.findings }
     }
 }
 

@@ -84,10 +84,7 @@ fn workspace(report: &WorkspaceReport) -> Workspace<'_> {
         missing_counters: report
             .missing_counters
             .iter()
-            .map(|missing| Missing {
-                key: missing.key.to_string(),
-                ranges: missing.ranges.clone(),
-            })
+            .map(|missing| Missing { key: missing.key.to_string(), ranges: missing.ranges.clone() })
             .collect(),
     }
 }
@@ -100,10 +97,7 @@ fn finding(finding: &Finding) -> FindingDocument<'_> {
         title: finding.check.title(),
         object: place.object.as_deref(),
         log_index: place.log_index,
-        workspace: place
-            .workspace
-            .as_ref()
-            .map(ledger::names::Workspace::as_str),
+        workspace: place.workspace.as_ref().map(ledger::names::Workspace::as_str),
         hour: place.hour.map(|hour| hour.to_string()),
         seq: place.seq,
         column: place.column,
@@ -115,14 +109,13 @@ fn finding(finding: &Finding) -> FindingDocument<'_> {
 
 /// Writes the report, with the trust file that it rests on.
 pub fn write(report: &Report, trust_sha256: &str) -> Result<String, serde_json::Error> {
-    let mut inputs = vec![Input {
-        name: "trust file",
-        sha256: trust_sha256.to_owned(),
-    }];
-    inputs.extend(report.checkpoint.iter().map(|input| Input {
-        name: &input.name,
-        sha256: input.sha256.to_string(),
-    }));
+    let mut inputs = vec![Input { name: "trust file", sha256: trust_sha256.to_owned() }];
+    inputs.extend(
+        report
+            .checkpoint
+            .iter()
+            .map(|input| Input { name: &input.name, sha256: input.sha256.to_string() }),
+    );
     let document = Document {
         format: FORMAT,
         verdict: report.verdict.as_str(),
@@ -131,10 +124,9 @@ pub fn write(report: &Report, trust_sha256: &str) -> Result<String, serde_json::
         scope: report.scope.as_ref().map(ledger::names::Workspace::as_str),
         inputs,
         log_size: report.log_size,
-        hours: report.hours.map(|(first, last)| Hours {
-            first: first.to_string(),
-            last: last.to_string(),
-        }),
+        hours: report
+            .hours
+            .map(|(first, last)| Hours { first: first.to_string(), last: last.to_string() }),
         chunks: report.chunks,
         events: report.events,
         payload_bytes: report.payload_bytes,

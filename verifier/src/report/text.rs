@@ -27,10 +27,7 @@ pub fn write(report: &Report, trust_sha256: &str) -> String {
 fn sections(text: &mut String, report: &Report, trust_sha256: &str) -> fmt::Result {
     writeln!(text, "{}\n", headline(report.verdict))?;
     writeln!(text, "ledger      {}", report.origin)?;
-    let scope = report
-        .scope
-        .as_ref()
-        .map_or("all workspaces", |workspace| workspace.as_str());
+    let scope = report.scope.as_ref().map_or("all workspaces", |workspace| workspace.as_str());
     writeln!(text, "scope       {scope}")?;
     match report.hours {
         Some((first, last)) => writeln!(text, "hours       {first} to {last}")?,
@@ -53,16 +50,8 @@ fn sections(text: &mut String, report: &Report, trust_sha256: &str) -> fmt::Resu
             || "no sealed entry".to_owned(),
             |(seq, link)| format!("head seq {seq}, link {link}"),
         );
-        let pinned = if workspace.pinned {
-            ""
-        } else {
-            " (root keys not pinned)"
-        };
-        writeln!(
-            text,
-            "  {}{pinned}: {} events, {head}",
-            workspace.workspace, workspace.events
-        )?;
+        let pinned = if workspace.pinned { "" } else { " (root keys not pinned)" };
+        writeln!(text, "  {}{pinned}: {} events, {head}", workspace.workspace, workspace.events)?;
     }
     findings(text, &report.findings)?;
     writeln!(text, "\nnot claimed")?;
@@ -76,41 +65,25 @@ fn findings(text: &mut String, all: &[Finding]) -> fmt::Result {
     if all.is_empty() {
         return writeln!(text, "\nfindings    none");
     }
-    let count = |severity| {
-        all.iter()
-            .filter(|f| f.check.severity() == severity)
-            .count()
-    };
-    let counts: Vec<_> = [
-        Severity::Tampering,
-        Severity::Unfinished,
-        Severity::Policy,
-        Severity::Notice,
-    ]
-    .into_iter()
-    .map(|severity| (count(severity), severity.as_str()))
-    .filter(|(count, _)| *count > 0)
-    .map(|(count, name)| format!("{count} {name}"))
-    .collect();
+    let count = |severity| all.iter().filter(|f| f.check.severity() == severity).count();
+    let counts: Vec<_> =
+        [Severity::Tampering, Severity::Unfinished, Severity::Policy, Severity::Notice]
+            .into_iter()
+            .map(|severity| (count(severity), severity.as_str()))
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, name)| format!("{count} {name}"))
+            .collect();
     writeln!(text, "\nfindings    {}", counts.join(", "))?;
     for finding in all.iter().take(FINDINGS_MAX) {
         let check = finding.check;
-        writeln!(
-            text,
-            "  {} {}: {}",
-            check.id(),
-            check.severity().as_str(),
-            check.title()
-        )?;
+        writeln!(text, "  {} {}: {}", check.id(), check.severity().as_str(), check.title())?;
         let place = plain(&finding.place.to_string());
         if !place.is_empty() {
             writeln!(text, "       at {place}")?;
         }
-        for (name, value) in [
-            ("expected", &finding.expected),
-            ("found", &finding.found),
-            ("", &finding.detail),
-        ] {
+        for (name, value) in
+            [("expected", &finding.expected), ("found", &finding.found), ("", &finding.detail)]
+        {
             if let Some(value) = value {
                 writeln!(
                     text,
@@ -129,7 +102,5 @@ fn findings(text: &mut String, all: &[Finding]) -> fmt::Result {
 
 /// Text of a hostile archive does not get to steer the auditor's terminal.
 fn plain(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

@@ -34,27 +34,19 @@ pub(super) fn split(file: &[u8]) -> Result<(&[u8], &[u8]), RowsError> {
     }
     let length = u64::from(u32::from_le_bytes(*length));
     limit("the footer's length", FOOTER_BYTES_MAX, length)?;
-    let at = usize::try_from(length)
-        .ok()
-        .and_then(|length| rest.len().checked_sub(length));
+    let at = usize::try_from(length).ok().and_then(|length| rest.len().checked_sub(length));
     let (body, footer) = at
         .and_then(|at| rest.split_at_checked(at))
         .ok_or(RowsError::Container("its footer is longer than the file"))?;
     match thrift::walk(footer, |_, _, _| {}) {
         Some([]) => Ok((body, footer)),
-        Some(_) => Err(RowsError::Container(
-            "bytes follow the structure in its footer",
-        )),
+        Some(_) => Err(RowsError::Container("bytes follow the structure in its footer")),
         None => Err(RowsError::Container("its footer is no whole structure")),
     }
 }
 
 fn limit(what: &'static str, max: u64, found: u64) -> Result<(), RowsError> {
-    if found > max {
-        Err(RowsError::Limit { what, max, found })
-    } else {
-        Ok(())
-    }
+    if found > max { Err(RowsError::Limit { what, max, found }) } else { Ok(()) }
 }
 
 /// Checks that the footer places every byte of `body` once, and that each column's pages are whole,
@@ -63,9 +55,7 @@ pub(super) fn check(body: &[u8], metadata: &ParquetMetaData) -> Result<(), RowsE
     let mut extents = Vec::new();
     let mut decoded = 0_u64;
     for group in metadata.row_groups() {
-        let rows = u64::try_from(group.num_rows())
-            .ok()
-            .filter(|rows| *rows > 0);
+        let rows = u64::try_from(group.num_rows()).ok().filter(|rows| *rows > 0);
         let rows = rows.ok_or(RowsError::Container("a row group without rows"))?;
         for (column, chunk) in COLUMNS.iter().zip(group.columns()) {
             let extent = data_extent(column, chunk)?;
@@ -88,35 +78,20 @@ struct Extent {
 impl Extent {
     fn new(from: i64, length: i64) -> Result<Self, RowsError> {
         let extent = u64::try_from(from).ok().zip(u64::try_from(length).ok());
-        let extent = extent.and_then(|(from, length)| {
-            Some(Self {
-                from,
-                to: from.checked_add(length)?,
-            })
-        });
-        extent.ok_or(RowsError::Container(
-            "its footer names a place outside the file",
-        ))
+        let extent =
+            extent.and_then(|(from, length)| Some(Self { from, to: from.checked_add(length)? }));
+        extent.ok_or(RowsError::Container("its footer names a place outside the file"))
     }
 
     fn of(self, body: &[u8]) -> Result<&[u8], RowsError> {
-        let range = usize::try_from(self.from)
-            .ok()
-            .zip(usize::try_from(self.to).ok());
+        let range = usize::try_from(self.from).ok().zip(usize::try_from(self.to).ok());
         let bytes = range.and_then(|(from, to)| body.get(from..to));
-        bytes.ok_or(RowsError::Container(
-            "its footer names a place outside the file",
-        ))
+        bytes.ok_or(RowsError::Container("its footer names a place outside the file"))
     }
 }
 
 fn data_extent(column: &Column, chunk: &ColumnChunkMetaData) -> Result<Extent, RowsError> {
-    let bad = |reason| {
-        Err(RowsError::Pages {
-            column: column.name,
-            reason,
-        })
-    };
+    let bad = |reason| Err(RowsError::Pages { column: column.name, reason });
     if chunk.file_path().is_some() {
         return bad("it lies in another file");
     }
@@ -126,9 +101,7 @@ fn data_extent(column: &Column, chunk: &ColumnChunkMetaData) -> Result<Extent, R
     if chunk.index_page_offset().is_some() {
         return bad("it has an index page, which no reader of this format knows");
     }
-    let from = chunk
-        .dictionary_page_offset()
-        .unwrap_or(chunk.data_page_offset());
+    let from = chunk.dictionary_page_offset().unwrap_or(chunk.data_page_offset());
     Extent::new(from, chunk.compressed_size())
 }
 
@@ -156,9 +129,7 @@ fn index_extents(body: &[u8], chunk: &ColumnChunkMetaData) -> Result<Vec<Extent>
         });
         let found = filter.and_then(|filter| u64::try_from(filter.len()).ok());
         if bits.is_none() || bits != found {
-            return Err(RowsError::Container(
-                "a Bloom filter is not as long as it says",
-            ));
+            return Err(RowsError::Container("a Bloom filter is not as long as it says"));
         }
         extents.push(extent);
     }
@@ -169,9 +140,7 @@ fn optional(offset: Option<i64>, length: Option<i32>) -> Result<Option<Extent>, 
     match (offset, length) {
         (None, None) => Ok(None),
         (Some(offset), Some(length)) => Extent::new(offset, length.into()).map(Some),
-        _ => Err(RowsError::Container(
-            "an index has a place and no length, or the reverse",
-        )),
+        _ => Err(RowsError::Container("an index has a place and no length, or the reverse")),
     }
 }
 
@@ -182,19 +151,11 @@ fn tile(mut extents: Vec<Extent>, end: u64) -> Result<(), RowsError> {
     for Extent { from, to } in extents {
         if from > at {
             let what = "named by nothing in its footer";
-            return Err(RowsError::Bytes {
-                from: at,
-                to: from,
-                what,
-            });
+            return Err(RowsError::Bytes { from: at, to: from, what });
         }
         if from < at {
             let what = "named twice in its footer";
-            return Err(RowsError::Bytes {
-                from,
-                to: at.min(to),
-                what,
-            });
+            return Err(RowsError::Bytes { from, to: at.min(to), what });
         }
         at = to;
     }
@@ -217,19 +178,10 @@ fn pages(
     mut rest: &[u8],
     rows: u64,
 ) -> Result<u64, RowsError> {
-    let bad = |reason| RowsError::Pages {
-        column: column.name,
-        reason,
-    };
-    let max = if column.kind == Kind::Binary {
-        PAYLOAD_PAGE_BYTES_MAX
-    } else {
-        PAGE_BYTES_MAX
-    };
+    let bad = |reason| RowsError::Pages { column: column.name, reason };
+    let max = if column.kind == Kind::Binary { PAYLOAD_PAGE_BYTES_MAX } else { PAGE_BYTES_MAX };
     let length = rest.len();
-    let data_at = chunk
-        .data_page_offset()
-        .checked_sub(chunk.dictionary_page_offset().unwrap_or(0));
+    let data_at = chunk.data_page_offset().checked_sub(chunk.dictionary_page_offset().unwrap_or(0));
     let mut dictionary = chunk.dictionary_page_offset().is_some();
     let (mut decoded, mut values) = (0_u64, 0_u64);
     while !rest.is_empty() {
@@ -243,8 +195,7 @@ fn pages(
         });
         let body = body.ok_or_else(|| bad("a page header is no whole structure"))?;
         let size = |n: Option<i64>| {
-            n.and_then(|n| u64::try_from(n).ok())
-                .ok_or_else(|| bad("a page header lacks a size"))
+            n.and_then(|n| u64::try_from(n).ok()).ok_or_else(|| bad("a page header lacks a size"))
         };
         limit("a page once decompressed", max, size(header.decoded)?)?;
         decoded = decoded.saturating_add(size(header.decoded)?);

@@ -57,11 +57,7 @@ impl ChunkRows {
             container::check(body, &metadata)?;
             open(object, metadata)
         })??;
-        Ok(Self {
-            reader: Some(reader),
-            expected: rows,
-            rows: 0,
-        })
+        Ok(Self { reader: Some(reader), expected: rows, rows: 0 })
     }
 
     fn advance(&mut self) -> Result<Option<Batch>, RowsError> {
@@ -74,10 +70,7 @@ impl ChunkRows {
             return if rows == self.expected {
                 Ok(None)
             } else {
-                Err(RowsError::RowCount {
-                    expected: self.expected,
-                    found: rows,
-                })
+                Err(RowsError::RowCount { expected: self.expected, found: rows })
             };
         };
         let batch = batch.map_err(|error| refused(rows, error))?;
@@ -115,10 +108,7 @@ pub fn read(
 }
 
 fn refused(rows: u64, error: impl std::fmt::Display) -> RowsError {
-    RowsError::Decode {
-        rows,
-        reason: error.to_string().chars().take(240).collect(),
-    }
+    RowsError::Decode { rows, reason: error.to_string().chars().take(240).collect() }
 }
 
 /// Runs code of the decoder, which is known to panic over some hostile files.
@@ -149,10 +139,7 @@ fn footer(
     for found in [sum, metadata.file_metadata().num_rows()] {
         let found = u64::try_from(found).unwrap_or(u64::MAX);
         if found != rows {
-            return Err(RowsError::RowCount {
-                expected: rows,
-                found,
-            });
+            return Err(RowsError::RowCount { expected: rows, found });
         }
     }
     Ok(Arc::new(metadata))
@@ -169,9 +156,7 @@ fn key_values(
     let expected = schema::key_values(origin, workspace);
     let absent = "absent";
     let show = |value: Option<&str>| {
-        value.map_or(absent.to_owned(), |value| {
-            format!("{:?}", value.get(..160).unwrap_or(value))
-        })
+        value.map_or(absent.to_owned(), |value| format!("{:?}", value.get(..160).unwrap_or(value)))
     };
     for (key, value) in &expected {
         let mut values = found.iter().filter(|pair| pair.key == *key);
@@ -227,13 +212,8 @@ struct Columns<'a> {
 
 impl Columns<'_> {
     fn next<A: Array + Clone + 'static>(&mut self) -> Result<A, RowsError> {
-        let array = self
-            .arrays
-            .next()
-            .and_then(|array| array.as_any().downcast_ref::<A>());
-        array
-            .cloned()
-            .ok_or_else(|| refused(self.rows, "it gave a column another type"))
+        let array = self.arrays.next().and_then(|array| array.as_any().downcast_ref::<A>());
+        array.cloned().ok_or_else(|| refused(self.rows, "it gave a column another type"))
     }
 }
 
@@ -297,16 +277,10 @@ impl Batch {
                 && let Some(at) = (0..array.len()).find(|at| array.is_null(*at))
             {
                 let row = rows.saturating_add(u64::try_from(at).unwrap_or(u64::MAX));
-                return Err(RowsError::Null {
-                    column: column.name,
-                    row,
-                });
+                return Err(RowsError::Null { column: column.name, row });
             }
         }
-        Self::take(Columns {
-            arrays: batch.columns().iter(),
-            rows,
-        })
+        Self::take(Columns { arrays: batch.columns().iter(), rows })
     }
 
     /// Rows in the batch.

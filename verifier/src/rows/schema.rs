@@ -36,19 +36,11 @@ pub(super) struct Column {
 }
 
 const fn always(name: &'static str, kind: Kind) -> Column {
-    Column {
-        name,
-        kind,
-        nullable: false,
-    }
+    Column { name, kind, nullable: false }
 }
 
 const fn maybe(name: &'static str, kind: Kind) -> Column {
-    Column {
-        name,
-        kind,
-        nullable: true,
-    }
+    Column { name, kind, nullable: true }
 }
 
 /// The columns, in the order of the file.
@@ -160,13 +152,7 @@ pub(super) fn arrow_schema_of(file: &SchemaDescriptor) -> SchemaRef {
     let field = |(column, found): (&Column, &Arc<ColumnDescriptor>)| {
         Field::new(column.name, column.kind.arrow(), found.max_def_level() > 0)
     };
-    Arc::new(Schema::new(
-        COLUMNS
-            .iter()
-            .zip(file.columns())
-            .map(field)
-            .collect::<Vec<_>>(),
-    ))
+    Arc::new(Schema::new(COLUMNS.iter().zip(file.columns()).map(field).collect::<Vec<_>>()))
 }
 
 /// The file's metadata: which format, ledger and workspace it is of.

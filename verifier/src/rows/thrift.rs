@@ -12,13 +12,7 @@ const DEPTH_MAX: u8 = 12;
 /// gives the bytes behind it. `None` where the bytes are no structure.
 pub(super) fn walk(bytes: &[u8], mut on: impl FnMut(i16, i16, i64)) -> Option<&[u8]> {
     let mut walk = Walk { rest: bytes };
-    walk.structure(
-        &mut Level {
-            outer: Some(0),
-            depth: 0,
-        },
-        &mut on,
-    )?;
+    walk.structure(&mut Level { outer: Some(0), depth: 0 }, &mut on)?;
     Some(walk.rest)
 }
 
@@ -110,22 +104,13 @@ impl<'a> Walk<'a> {
                     15 => self.varint()?,
                     count => u64::from(count),
                 };
-                let mut inside = Level {
-                    outer: None,
-                    depth: level.depth + 1,
-                };
+                let mut inside = Level { outer: None, depth: level.depth + 1 };
                 // Every element has at least a byte, so a false count ends with the bytes.
                 (0..count).try_for_each(|_| self.value(head & 0x0f, 0, &mut inside, on))
             }
             12 => {
                 let outer = (level.outer == Some(0)).then_some(field);
-                self.structure(
-                    &mut Level {
-                        outer,
-                        depth: level.depth + 1,
-                    },
-                    on,
-                )
+                self.structure(&mut Level { outer, depth: level.depth + 1 }, on)
             }
             _ => None,
         }

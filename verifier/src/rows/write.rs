@@ -53,15 +53,9 @@ fn refused(error: impl std::fmt::Display) -> RowsError {
 
 fn properties(origin: &Origin, workspace: &Workspace) -> Result<WriterProperties, RowsError> {
     let level = ZstdLevel::try_new(ZSTD_LEVEL).map_err(refused)?;
-    let pairs = key_values(origin, workspace).map(|(key, value)| KeyValue {
-        key: key.to_owned(),
-        value: Some(value.to_owned()),
-    });
-    let by_seq = SortingColumn {
-        column_idx: 0,
-        descending: false,
-        nulls_first: false,
-    };
+    let pairs = key_values(origin, workspace)
+        .map(|(key, value)| KeyValue { key: key.to_owned(), value: Some(value.to_owned()) });
+    let by_seq = SortingColumn { column_idx: 0, descending: false, nulls_first: false };
     let mut builder = WriterProperties::builder()
         .set_created_by(CREATED_BY.to_owned())
         .set_compression(Compression::ZSTD(level))
@@ -102,20 +96,13 @@ impl ChunkWriter {
             .with_skip_arrow_metadata(true);
         let writer = ArrowWriter::try_new_with_options(Vec::new(), arrow_schema(), options)
             .map_err(refused)?;
-        Ok(Self {
-            writer,
-            rows: RowBuilder::new(),
-        })
+        Ok(Self { writer, rows: RowBuilder::new() })
     }
 
     /// Appends the next row. Rows come in the order of `seq`.
     pub fn push(&mut self, row: &Row<'_>) -> Result<(), RowsError> {
         self.rows.push(row).map_err(refused)?;
-        if self.rows.count >= BATCH_ROWS {
-            self.flush()
-        } else {
-            Ok(())
-        }
+        if self.rows.count >= BATCH_ROWS { self.flush() } else { Ok(()) }
     }
 
     fn flush(&mut self) -> Result<(), RowsError> {
