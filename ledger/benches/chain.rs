@@ -4,6 +4,12 @@
 //! The limit is the same number of compression blocks in the same run, as the ratio of two medians
 //! taken side by side; the rest is for orientation.
 
+#![expect(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a bench reads the clock and prints its figures"
+)]
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -18,7 +24,7 @@ use ledger::time::Micros;
 use sha2::{Digest as _, Sha256};
 
 /// Events in one round.
-const EVENTS: usize = 1_000;
+const EVENTS: u16 = 1_000;
 /// Bytes of a payload: with padding, nine blocks of SHA-256.
 const PAYLOAD: usize = 500;
 /// Bytes under a leaf's hash (0x00 and an entry) and under a link's: two blocks each.
@@ -28,20 +34,13 @@ const LINK: usize = 65;
 const TARGET: f64 = 0.80;
 
 fn payloads() -> Vec<Vec<u8>> {
-    (0..=u8::MAX)
-        .cycle()
-        .take(EVENTS)
-        .map(|byte| vec![byte; PAYLOAD])
-        .collect()
+    (0..=u8::MAX).cycle().take(usize::from(EVENTS)).map(|byte| vec![byte; PAYLOAD]).collect()
 }
 
 /// Digest, leaf and link of every payload.
 fn chain(payloads: &[Vec<u8>], template: &Entry) -> Digest {
     payloads.iter().fold(Digest::ZERO, |link, payload| {
-        let entry = Entry {
-            payload_digest: Digest::of(payload),
-            ..*template
-        };
+        let entry = Entry { payload_digest: Digest::of(payload), ..*template };
         next_link(&link, &entry.leaf())
     })
 }
@@ -69,16 +68,14 @@ fn template() -> Option<Entry> {
 }
 
 fn benches(c: &mut Criterion) {
-    let (Some(template), Ok(origin), Ok(workspace)) = (
-        template(),
-        Origin::new("ledger.example.com/bench"),
-        Workspace::new("acme"),
-    ) else {
+    let (Some(template), Ok(origin), Ok(workspace)) =
+        (template(), Origin::new("ledger.example.com/bench"), Workspace::new("acme"))
+    else {
         return;
     };
     let payloads = payloads();
     let mut group = c.benchmark_group("chain");
-    group.throughput(Throughput::Elements(EVENTS as u64));
+    group.throughput(Throughput::Elements(u64::from(EVENTS)));
     group.bench_function("digest_leaf_link", |b| {
         b.iter(|| chain(black_box(&payloads), &template));
     });
@@ -94,11 +91,8 @@ fn benches(c: &mut Criterion) {
     });
     group.finish();
 
-    let digests: Vec<Digest> = payloads
-        .iter()
-        .take(100)
-        .map(|payload| Digest::of(payload))
-        .collect();
+    let digests: Vec<Digest> =
+        payloads.iter().take(100).map(|payload| Digest::of(payload)).collect();
     let statement = Statement::new(&origin, &workspace, Counter::NONE, &digests);
     let key = SigningKey::from_seed(&[7; 32]);
     let signature = key.sign(statement.as_str().as_bytes());
@@ -130,7 +124,7 @@ fn ratio(payloads: &[Vec<u8>], template: &Entry) {
 }
 
 fn nanos(round: Duration) -> f64 {
-    round.as_secs_f64() * 1e9 / EVENTS as f64
+    round.as_secs_f64() * 1e9 / f64::from(EVENTS)
 }
 
 fn time<T>(work: impl FnOnce() -> T) -> Duration {

@@ -59,27 +59,16 @@ fn benches(c: &mut Criterion) {
         ("call", (0..500).map(call).collect()),
         ("answer", (0..500).map(answer).collect()),
         ("tool", (0..500).map(tool).collect()),
-        (
-            "run",
-            (0..500)
-                .flat_map(|n| [call(n), answer(n), tool(n)])
-                .collect(),
-        ),
+        ("run", (0..500).flat_map(|n| [call(n), answer(n), tool(n)]).collect()),
     ];
     for (mix, events) in &mixes {
         for event in events {
             // A refusal would be quick, and the figures wrong.
-            assert!(
-                scan(event.as_bytes(), &workspace, &rules).is_ok(),
-                "refused: {event}"
-            );
+            assert!(scan(event.as_bytes(), &workspace, &rules).is_ok(), "refused: {event}");
         }
         let bytes = events.iter().map(|event| event.len() as u64).sum();
         let mut group = c.benchmark_group("payload");
-        group.throughput(Throughput::ElementsAndBytes {
-            elements: events.len() as u64,
-            bytes,
-        });
+        group.throughput(Throughput::ElementsAndBytes { elements: events.len() as u64, bytes });
         group.bench_with_input(BenchmarkId::new("scan", mix), events, |b, events| {
             b.iter(|| {
                 for event in events {
@@ -87,18 +76,13 @@ fn benches(c: &mut Criterion) {
                 }
             });
         });
-        group.bench_with_input(
-            BenchmarkId::new("serde_json_value", mix),
-            events,
-            |b, events| {
-                b.iter(|| {
-                    for event in events {
-                        let _ =
-                            black_box(serde_json::from_slice::<Value>(black_box(event.as_bytes())));
-                    }
-                });
-            },
-        );
+        group.bench_with_input(BenchmarkId::new("serde_json_value", mix), events, |b, events| {
+            b.iter(|| {
+                for event in events {
+                    let _ = black_box(serde_json::from_slice::<Value>(black_box(event.as_bytes())));
+                }
+            });
+        });
         group.finish();
     }
 }

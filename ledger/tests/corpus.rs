@@ -16,9 +16,8 @@ fn every_target_holds_on_its_corpus() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
     for (name, target) in targets::TARGETS {
         let files = std::fs::read_dir(corpus.join(name)).unwrap();
-        let inputs: Vec<Vec<u8>> = files
-            .map(|file| std::fs::read(file.unwrap().path()).unwrap())
-            .collect();
+        let inputs: Vec<Vec<u8>> =
+            files.map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect();
         assert!(inputs.len() >= 12, "{name} keeps a corpus");
         for input in inputs {
             target(&input);

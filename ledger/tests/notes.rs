@@ -53,8 +53,11 @@ fn manifest() -> ChunkManifest {
     }
 }
 
-/// A body of each kind, and whether a text is one: then it must print as the same text again.
-fn bodies() -> [(String, fn(&str) -> bool); 5] {
+/// Whether a text is a body of one kind; where it is, it must print as the same text again.
+type Parses = fn(&str) -> bool;
+
+/// A body of each kind, and the parser of that kind.
+fn bodies() -> [(String, Parses); 5] {
     let at = Micros::parse("2026-11-23T16:00:00.000001Z").unwrap();
     let (workspace, link) = (Workspace::new("acme").unwrap(), Digest::of(b"link"));
     let receipt = Receipt {
@@ -81,11 +84,7 @@ fn bodies() -> [(String, fn(&str) -> bool); 5] {
         heads_root: Digest::of(b"heads"),
         prev_hour: Digest::ZERO,
     };
-    let checkpoint = Checkpoint {
-        origin: origin(),
-        size: 12,
-        root: Digest::of(b"root"),
-    };
+    let checkpoint = Checkpoint { origin: origin(), size: 12, root: Digest::of(b"root") };
     macro_rules! same {
         ($kind:ty) => {
             |text| {
@@ -162,33 +161,15 @@ fn a_manifest_that_contradicts_itself_is_refused() {
     let object = "`object` is not the archive key of this workspace, hour and range";
     let before = |m: &mut ChunkManifest| m.last_recorded_at = Micros::EPOCH;
     assert_eq!(lie(before), "last_recorded_at is before first_recorded_at");
-    assert_eq!(
-        lie(|m| m.last_seq = Seq::FIRST),
-        "last_seq is below first_seq"
-    );
-    assert_eq!(
-        lie(|m| m.last_recorded_at = Micros::new(m.hour.end()).unwrap()),
-        hour
-    );
-    assert_eq!(
-        lie(|m| m.first_recorded_at = m.hour.start().checked_add(-1).unwrap()),
-        hour
-    );
+    assert_eq!(lie(|m| m.last_seq = Seq::FIRST), "last_seq is below first_seq");
+    assert_eq!(lie(|m| m.last_recorded_at = Micros::new(m.hour.end()).unwrap()), hour);
+    assert_eq!(lie(|m| m.first_recorded_at = m.hour.start().checked_add(-1).unwrap()), hour);
     assert_eq!(lie(|m| m.amends = Digest::of(b"an original")), object);
     assert_eq!(lie(|m| m.object = m.object.replace("acme", "beta")), object);
-    assert_eq!(
-        lie(|m| m.object = m.object.replace("hour=16", "hour=17")),
-        object
-    );
-    assert_eq!(
-        lie(|m| m.object = m.object.replace(".parquet", ".e1.parquet")),
-        object
-    );
+    assert_eq!(lie(|m| m.object = m.object.replace("hour=16", "hour=17")), object);
+    assert_eq!(lie(|m| m.object = m.object.replace(".parquet", ".e1.parquet")), object);
     assert_eq!(lie(|m| m.object = format!("rollups/{}", m.object)), object);
-    assert_eq!(
-        lie(|m| m.object = "events/../log/checkpoint".to_owned()),
-        object
-    );
+    assert_eq!(lie(|m| m.object = "events/../log/checkpoint".to_owned()), object);
     let mut amended = manifest();
     amended.amends = Digest::of(b"an original");
     amended.object = amended.object.replace(".parquet", ".e2.parquet");
@@ -228,11 +209,7 @@ fn signatures_of_unknown_keys_and_types_are_ignored() {
     let (known, other) = (signer(1), signer(2));
     // A cosignature is longer than an Ed25519 signature: a type that this ledger does not read.
     let witness = "\u{2014} witness.example/w AAAAAAEBAQEBAQEBAQ==\n";
-    let note = format!(
-        "{body}\n{witness}{}{}",
-        line(body, &other),
-        line(body, &known)
-    );
+    let note = format!("{body}\n{witness}{}{}", line(body, &other), line(body, &known));
     let note = Note::parse(note.as_bytes()).unwrap();
     assert_eq!(note.verify(known.verifier()), Ok(body));
 }
@@ -328,10 +305,7 @@ fn notes_of_another_implementation_verify() {
     let long = "PeterNeumann+cc469956+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TWBADKEY==";
     let kind = "PeterNeumann+173116ae+ZRpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW";
     assert!(long.parse::<VerifierKey>().is_err());
-    assert_eq!(
-        kind.parse::<VerifierKey>(),
-        Err(VerifierKeyError::Type(0x65))
-    );
+    assert_eq!(kind.parse::<VerifierKey>(), Err(VerifierKeyError::Type(0x65)));
 }
 
 #[test]
@@ -350,18 +324,12 @@ fn a_verifier_key_that_was_cut_or_changed_is_refused() {
         assert!(text.parse::<VerifierKey>().is_err(), "{text}");
     }
     let weak = "ledger.example.com/test+00000000+AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
-    assert_eq!(
-        weak.parse::<VerifierKey>(),
-        Err(VerifierKeyError::Key(KeyError::SmallOrder))
-    );
+    assert_eq!(weak.parse::<VerifierKey>(), Err(VerifierKeyError::Key(KeyError::SmallOrder)));
 }
 
 /// A byte that can be put anywhere without making the note unreadable as such.
 fn byte() -> impl Strategy<Value = u8> {
-    prop_oneof![
-        any::<u8>(),
-        prop::sample::select(b" \n0aA+=/\xe2\x80\x94".as_slice())
-    ]
+    prop_oneof![any::<u8>(), prop::sample::select(b" \n0aA+=/\xe2\x80\x94".as_slice())]
 }
 
 proptest! {

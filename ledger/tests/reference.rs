@@ -199,10 +199,7 @@ fn plain_tiles(data: &[Vec<u8>]) -> Vec<(String, Vec<u8>)> {
                 width => format!(".p/{width}"),
             };
             // Every index here is below 1,000: one group of three digits.
-            tiles.push((
-                format!("log/tile/{level}/{index:03}{partial}"),
-                tile.concat(),
-            ));
+            tiles.push((format!("log/tile/{level}/{index:03}{partial}"), tile.concat()));
         }
     }
     tiles.sort();
@@ -231,14 +228,9 @@ fn tiles_across_the_boundaries_of_two_levels() {
         tiles.sort();
         assert!(tiles == plain_tiles(&data[..n]), "tiles of size {n}");
         assert_eq!(*builder.root().as_bytes(), plain::mth(&data[..n]), "{n}");
-        let mut keys: Vec<String> = layout::tiles(size(n))
-            .map(|tile| tile.to_string())
-            .collect();
+        let mut keys: Vec<String> = layout::tiles(size(n)).map(|tile| tile.to_string()).collect();
         keys.sort();
-        assert!(
-            keys.iter().eq(tiles.iter().map(|(key, _)| key)),
-            "keys of size {n}"
-        );
+        assert!(keys.iter().eq(tiles.iter().map(|(key, _)| key)), "keys of size {n}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! Every value of the golden vectors, made again and read back. Payloads have a test of their own.
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::indexing_slicing,
     reason = "a test stops at the first surprise"
 )]
@@ -71,10 +72,7 @@ fn seal() -> NoteSigner {
 
 /// The body of a golden note, once it is shown that signing it again gives the same bytes.
 fn body_of<'a>(note: &'a Value, signer: &NoteSigner) -> &'a str {
-    let body = Note::parse(text(note).as_bytes())
-        .unwrap()
-        .verify(signer.verifier())
-        .unwrap();
+    let body = Note::parse(text(note).as_bytes()).unwrap().verify(signer.verifier()).unwrap();
     assert_eq!(note::sign(body, &[signer]), text(note));
     body
 }
@@ -127,10 +125,8 @@ fn submissions_are_signed_chained_and_receipted() {
     let mut next_seq = Seq::FIRST;
     for golden in list(&V1["submissions"]) {
         let entries = list(&golden["entries"]);
-        let payloads: Vec<Digest> = entries
-            .iter()
-            .map(|entry| Digest::of(text(&entry["payload"]).as_bytes()))
-            .collect();
+        let payloads: Vec<Digest> =
+            entries.iter().map(|entry| Digest::of(text(&entry["payload"]).as_bytes())).collect();
         let counter = Counter::new(golden["counter"].as_u64().unwrap()).unwrap();
         let statement = Statement::new(&origin(), &workspace(), counter, &payloads);
         assert_eq!(statement.as_str(), text(&golden["statement"]));
@@ -185,10 +181,8 @@ fn the_manifest_says_what_the_entries_come_to() {
     let body = body_of(&V1["manifest"], &seal());
     let manifest = ChunkManifest::parse(body).unwrap();
     assert_eq!(manifest.to_body(), body);
-    let entries: Vec<&Value> = list(&V1["submissions"])
-        .iter()
-        .flat_map(|golden| list(&golden["entries"]))
-        .collect();
+    let entries: Vec<&Value> =
+        list(&V1["submissions"]).iter().flat_map(|golden| list(&golden["entries"])).collect();
     let leaves: Vec<Digest> = entries.iter().map(|entry| digest(&entry["leaf"])).collect();
     assert_eq!(manifest.root, merkle::root(&leaves));
     assert_eq!(manifest.prev_link, digest(&V1["genesis_link"]));
@@ -210,7 +204,7 @@ fn the_hour_note_states_the_heads() {
     let mut heads = Heads::new();
     for line in lines.iter().rev() {
         let [workspace, seq, link] = line.trim_end().split(' ').collect::<Vec<_>>()[..] else {
-            unreachable!("a line of heads has three words")
+            panic!("a line of heads has three words")
         };
         heads.set(
             Workspace::new(workspace).unwrap(),
@@ -229,26 +223,17 @@ fn the_hour_note_states_the_heads() {
 #[test]
 fn the_checkpoint_is_over_the_notes() {
     let notes = [text(&V1["manifest"]), text(&V1["hour"]["note"])];
-    let leaves: Vec<Digest> = notes
-        .iter()
-        .map(|note| merkle::leaf_hash(note.as_bytes()))
-        .collect();
+    let leaves: Vec<Digest> = notes.iter().map(|note| merkle::leaf_hash(note.as_bytes())).collect();
     assert_eq!(leaves, digests(&V1["log"]["leaves"]));
     let body = body_of(&V1["log"]["checkpoint"], &seal());
-    let checkpoint = Checkpoint {
-        origin: origin(),
-        size: 2,
-        root: merkle::root(&leaves),
-    };
+    let checkpoint = Checkpoint { origin: origin(), size: 2, root: merkle::root(&leaves) };
     assert_eq!(checkpoint.to_body(), body);
     assert_eq!(Checkpoint::parse(body), Ok(checkpoint));
 }
 
 /// The leaves of the Merkle vectors: byte i repeated i times.
 fn leaves() -> Vec<Digest> {
-    (0..20_u8)
-        .map(|i| merkle::leaf_hash(&vec![i; usize::from(i)]))
-        .collect()
+    (0..20_u8).map(|i| merkle::leaf_hash(&vec![i; usize::from(i)])).collect()
 }
 
 fn golden_root(size: usize) -> Digest {
@@ -285,17 +270,11 @@ fn every_proof_of_every_size_leads_to_the_golden_roots() {
         let (tree, root) = (&leaves[..size], golden_root(size));
         for (index, at) in (0..size).zip(0_u64..) {
             let path = merkle::inclusion_path(tree, index).unwrap();
-            assert_eq!(
-                merkle::check_inclusion(&root, n, at, &leaves[index], &path),
-                Ok(())
-            );
+            assert_eq!(merkle::check_inclusion(&root, n, at, &leaves[index], &path), Ok(()));
         }
         for (old, from) in (0..=size).zip(0_u64..) {
             let path = merkle::consistency_path(tree, old).unwrap();
-            assert_eq!(
-                merkle::check_consistency(from, &golden_root(old), n, &root, &path),
-                Ok(())
-            );
+            assert_eq!(merkle::check_consistency(from, &golden_root(old), n, &root, &path), Ok(()));
         }
     }
 }
@@ -307,7 +286,7 @@ fn refused_keys_are_refused_for_the_right_reason() {
             "small order" => "key-small-order",
             "not canonical" => "key-not-canonical",
             "31 bytes" | "33 bytes" => "key-length",
-            other => unreachable!("a reason that this test does not know: {other}"),
+            other => panic!("a reason that this test does not know: {other}"),
         };
         let error = PublicKey::from_bytes(&hex(&golden["hex"])).unwrap_err();
         assert_eq!(error.code(), code, "{}", golden["hex"]);

@@ -350,6 +350,14 @@ impl<'m> ChunkCheck<'m> {
         });
     }
 
+    /// Ends the check of a chunk whose rows cannot be read to their end, for the reason found.
+    /// Nothing is said of the rows as a whole: not all of them were seen.
+    pub fn abandon(mut self, finding: Finding) -> ChunkOutcome {
+        self.outcome.broken = true;
+        self.outcome.findings.push(finding);
+        self.outcome
+    }
+
     /// Checks what the rows come to together.
     pub fn finish(mut self) -> ChunkOutcome {
         self.finish_submission(true);

@@ -113,6 +113,11 @@ impl WorkspaceCheck {
             Role::Custodian => {
                 self.custodian_events += u64::try_from(acts.count()).unwrap_or(u64::MAX);
             }
+            // It may have been an event that sets keys, such as a revocation.
+            Role::Root if acts.count() == 1 && acts.is_withheld() => {
+                let place = self.at(first, "payload");
+                self.report(Finding::new(Check::MayHideKeys, place));
+            }
             Role::Root | Role::Agent => {}
         }
         match acts.ledger_event() {

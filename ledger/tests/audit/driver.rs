@@ -6,7 +6,8 @@ use ledger::verify::{
     Audit, Check, ChunkCheck, ChunkOutcome, Finding, Need, Place, Policy, Report, Severity, Trust,
 };
 
-use crate::forge::{Archive, Lie, build, honest, trust};
+use crate::forge::{Archive, Lie, build};
+use crate::plan::{honest, trust};
 
 /// Audits an archive. `pick` says which of so many open needs is answered next.
 pub fn audit(
@@ -79,14 +80,7 @@ pub fn audit_lie(lie: &Lie) -> Report {
 
 /// A finding in one line: its id, and its place as shortly as it can be said.
 pub fn line(finding: &Finding) -> String {
-    let Place {
-        object,
-        log_index,
-        workspace,
-        hour,
-        seq,
-        column,
-    } = &finding.place;
+    let Place { object, log_index, workspace, hour, seq, column } = &finding.place;
     let short = |key: &String| {
         key.replace("date=2026-11-23/", "")
             .replace("workspace=", "")

@@ -4,24 +4,31 @@ use ledger::hash::Digest;
 use ledger::verify::{Policy, Report, Verdict};
 
 use crate::driver::{audit, line, lines};
-use crate::forge::{Archive, Lie, Plan, build, erased, honest, id, sub, trust};
+use crate::forge::{Archive, Lie, build};
 use crate::lies::{Case, case};
+use crate::plan::{Plan, erased, honest, id, sub, trust};
 
 /// Withholds the payload of `acme` 6, which an entry of hour 18 allows.
 fn erase(plan: &mut Plan) {
-    plan.hours[2].1[0]
-        .subs
-        .push(sub(1, 0, 6, vec![erased("acme", 9, 6)]));
+    plan.hours[2].1[0].subs.push(sub(1, 0, 6, vec![erased("acme", 9, 6)]));
     plan.withheld = vec![("acme", 6)];
 }
 
 pub fn cases() -> Vec<Case> {
     vec![
-        case("an erasure that the chain records", Lie::Plan(erase), &[]),
+        case("an erasure that the chain records", Lie::Plan(erase), &["T102 acme"]),
+        case(
+            "a payload withheld that a root key signed alone",
+            Lie::Plan(|plan| {
+                erase(plan);
+                plan.hours[0].1[1].subs[0].key = 1;
+            }),
+            &["T102 acme", "T104 acme seq=6 payload"],
+        ),
         case(
             "a payload withheld without a record",
             Lie::Plan(|plan| plan.withheld = vec![("acme", 6)]),
-            &[],
+            &["T084 acme seq=6 payload"],
         ),
         case(
             "a payload withheld by a record of another event",
@@ -29,7 +36,7 @@ pub fn cases() -> Vec<Case> {
                 erase(plan);
                 plan.withheld = vec![("acme", 5)];
             }),
-            &[],
+            &["T084 acme seq=5 payload"],
         ),
         case(
             "a payload withheld by a record before it",
@@ -39,17 +46,19 @@ pub fn cases() -> Vec<Case> {
                 plan.hours[2].1[0].subs.pop();
                 plan.withheld = vec![("acme", 7)];
             }),
-            &[],
+            &["T084 acme seq=7 payload"],
         ),
         case(
             "the event that opens a chain is withheld",
             Lie::Plan(|plan| {
-                plan.hours[2].1[0]
-                    .subs
-                    .push(sub(1, 0, 6, vec![erased("acme", 9, 1)]));
+                plan.hours[2].1[0].subs.push(sub(1, 0, 6, vec![erased("acme", 9, 1)]));
                 plan.withheld = vec![("acme", 1)];
             }),
-            &[],
+            &[
+                "T080 acme seq=2 public_key",
+                "T080 acme seq=3 public_key",
+                "T085 acme seq=1 payload",
+            ],
         ),
         case(
             "an amendment with another root",
@@ -57,7 +66,18 @@ pub fn cases() -> Vec<Case> {
                 manifest.amends = Digest::of(b"no manifest");
                 manifest.object = manifest.object.replace(".parquet", ".e1.parquet");
             }),
-            &[],
+            &[
+                "T021 leaf=4 events/acme/18/07-08.parquet",
+                "T022 leaf=4 events/acme/18/07-08.parquet",
+                "T023 leaf=4 events/acme/18/07-08.parquet",
+                "T027 leaf=1 events/acme/16/06-06.e1.parquet",
+                "T033 leaf=2 hour=16",
+                "T034 leaf=2 hour=16",
+                "T034 leaf=3 hour=17",
+                "T041 hours/16.heads",
+                "T041 hours/17.heads",
+                "T095 events/acme/16/06-06.e1.parquet",
+            ],
         ),
     ]
 }
@@ -66,10 +86,7 @@ pub fn cases() -> Vec<Case> {
 fn erased_and(lie: &Lie, allow_erased: bool) -> Report {
     let mut plan = honest();
     erase(&mut plan);
-    let policy = Policy {
-        allow_erased,
-        ..Policy::default()
-    };
+    let policy = Policy { allow_erased, ..Policy::default() };
     audit(&build(plan, lie), trust(), policy, |_| 0)
 }
 
@@ -78,16 +95,10 @@ const HONEST: Lie = Lie::Store(|_| {});
 #[test]
 fn a_recorded_erasure_is_short_unless_the_auditor_allows_it() {
     let report = erased_and(&HONEST, false);
-    assert_eq!(
-        (report.verdict, lines(&report)),
-        (Verdict::Short, vec!["T102 acme".to_owned()])
-    );
+    assert_eq!((report.verdict, lines(&report)), (Verdict::Short, vec!["T102 acme".to_owned()]));
     let report = erased_and(&HONEST, true);
     assert_eq!((report.verdict, lines(&report)), (Verdict::Proven, vec![]));
-    assert_eq!(
-        (report.workspaces[0].withheld, report.workspaces[0].events),
-        (1, 9)
-    );
+    assert_eq!((report.workspaces[0].withheld, report.workspaces[0].events), (1, 9));
     assert_eq!(report.log_size, 8);
 }
 
@@ -103,14 +114,8 @@ fn nothing_stays_beside_a_withheld_payload() {
     // The digest stays, and with it link and signature.
     let lie = Lie::Object(4, |rows| rows[0].payload_digest[0] ^= 1);
     let found = lines(&erased_and(&lie, true));
-    assert!(
-        found.contains(&format!("T073 {object} seq=6 signature")),
-        "{found:?}"
-    );
-    assert!(
-        found.contains(&format!("T067 {object} seq=6 link")),
-        "{found:?}"
-    );
+    assert!(found.contains(&format!("T073 {object} seq=6 signature")), "{found:?}");
+    assert!(found.contains(&format!("T067 {object} seq=6 link")), "{found:?}");
 }
 
 #[test]
@@ -120,9 +125,7 @@ fn an_amendment_keeps_all_but_the_object() {
         Lie::Manifest(4, |manifest| manifest.amends = Digest::of(b"no manifest")),
         Lie::Manifest(4, |manifest| manifest.part = 0),
         Lie::Manifest(4, |manifest| manifest.prev_manifest = Digest::ZERO),
-        Lie::Manifest(4, |manifest| {
-            manifest.first_recorded_at = manifest.hour.start()
-        }),
+        Lie::Manifest(4, |manifest| manifest.first_recorded_at = manifest.hour.start()),
         Lie::Manifest(4, |manifest| manifest.last_link = Digest::ZERO),
         Lie::Manifest(4, |manifest| manifest.root = Digest::ZERO),
     ] {
@@ -142,20 +145,11 @@ fn the_old_object_may_stay_as_it_was_and_not_otherwise() {
     before.withheld.clear();
     let old = build(before, &HONEST).objects[key].clone();
     let found = |archive: &Archive| {
-        let policy = Policy {
-            allow_erased: true,
-            ..Policy::default()
-        };
-        audit(archive, trust(), policy, |_| 0)
-            .findings
-            .iter()
-            .map(line)
-            .collect::<Vec<_>>()
+        let policy = Policy { allow_erased: true, ..Policy::default() };
+        audit(archive, trust(), policy, |_| 0).findings.iter().map(line).collect::<Vec<_>>()
     };
     archive.objects.insert(key.to_owned(), old);
     assert_eq!(found(&archive), [""; 0]);
-    archive
-        .objects
-        .insert(key.to_owned(), id("acme", 6).as_bytes().to_vec());
+    archive.objects.insert(key.to_owned(), id("acme", 6).as_bytes().to_vec());
     assert_eq!(found(&archive), ["T096 events/acme/16/06-06.parquet"]);
 }

@@ -9,42 +9,18 @@ use ledger::columns::{self, Derived};
 use ledger::entry::{genesis_link, next_link};
 use ledger::hash::Digest;
 use ledger::hour::{Heads, HourNote};
-use ledger::key::SigningKey;
 use ledger::layout::{self, Artefact, Range, TileBuilder};
 use ledger::merkle;
-use ledger::names::{EventId, Origin, Seq, Workspace};
-use ledger::note::{self, NoteSigner};
+use ledger::names::{EventId, Seq, Workspace};
 use ledger::payload::{Rules, scan};
 use ledger::submission::{Counter, Statement};
 use ledger::time::{Hour, Micros};
 use ledger::verify::{Policy, Trust};
 
+use crate::plan::{Plan, Sub, key, origin, sealed, workspace};
+
 /// A row whose payload lives as long as the test.
 pub type Row = columns::Row<'static>;
-
-/// A submission as an agent makes it.
-#[derive(Clone)]
-pub struct Sub {
-    pub key: u8,
-    pub counter: u64,
-    /// Seconds into the chunk's hour.
-    pub second: i64,
-    pub payloads: Vec<String>,
-}
-
-/// The submissions of one chunk.
-#[derive(Clone)]
-pub struct ChunkPlan {
-    pub workspace: &'static str,
-    pub hour: Hour,
-    pub subs: Vec<Sub>,
-}
-
-/// What is recorded, hour by hour, and which payloads are withheld afterwards.
-pub struct Plan {
-    pub hours: Vec<(Hour, Vec<ChunkPlan>)>,
-    pub withheld: Vec<(&'static str, u64)>,
-}
 
 /// A chunk that has been recorded, before it is sealed.
 pub struct Recorded {
@@ -84,142 +60,6 @@ pub enum Lie {
     Auditor(fn(&mut Trust, &mut Policy)),
 }
 
-pub fn origin() -> Origin {
-    Origin::new("ledger.example.com/test").unwrap()
-}
-
-pub fn workspace(name: &str) -> Workspace {
-    Workspace::new(name).unwrap()
-}
-
-pub fn key(seed: u8) -> SigningKey {
-    SigningKey::from_seed(&[seed; 32])
-}
-
-pub fn seal() -> NoteSigner {
-    NoteSigner::seal(&origin(), key(100))
-}
-
-/// Signs a body as the ledger's seal does.
-pub fn sealed(body: &str) -> Vec<u8> {
-    note::sign(body, &[&seal()]).into_bytes()
-}
-
-pub fn hour(of_day: i64) -> Hour {
-    let midnight = Hour::parse("2026-11-23T00:00:00Z").unwrap();
-    (0..of_day).fold(midnight, |hour, _| hour.next().unwrap())
-}
-
-/// The id of the n-th event of a workspace.
-pub fn id(workspace: &str, n: u64) -> EventId {
-    let digest = Digest::of(format!("{workspace} {n}").as_bytes());
-    let bytes: [u8; 16] = digest.as_bytes()[..16].try_into().unwrap();
-    EventId::from_bytes(bytes).unwrap()
-}
-
-/// A payload of a workspace's n-th event.
-pub fn event(workspace: &str, n: u64, kind: &str, more: &str) -> String {
-    format!(
-        r#"{{"event_id":"{}","event_type":"{kind}","occurred_at":"2026-11-23T16:00:00Z","workspace_id":"{workspace}"{more}}}"#,
-        id(workspace, n)
-    )
-}
-
-pub fn created(workspace: &str, root: u8) -> String {
-    let context = format!(r#","context":{{"root_keys":["{}"]}}"#, key(root).public());
-    event(workspace, 1, "ledger.workspace_created", &context)
-}
-
-pub fn registered(workspace: &str, n: u64, seed: u8, role: &str) -> String {
-    let context = format!(
-        r#","context":{{"key":"{}","role":"{role}"}}"#,
-        key(seed).public()
-    );
-    event(workspace, n, "ledger.key_registered", &context)
-}
-
-pub fn erased(workspace: &str, n: u64, erased: u64) -> String {
-    let id = id(workspace, erased);
-    let context = format!(r#","context":{{"event_ids":["{id}"],"reason":"asked for"}}"#);
-    event(workspace, n, "ledger.payload_erased", &context)
-}
-
-pub fn sub(key: u8, counter: u64, second: i64, payloads: Vec<String>) -> Sub {
-    Sub {
-        key,
-        counter,
-        second,
-        payloads,
-    }
-}
-
-/// `acme` (root key 1, agent key 2): seqs 1 to 5 and 6 in two chunks of hour 16, seqs 7 to 8 in
-/// hour 18. `beta` (root key 3): seqs 1 to 2 in hour 18. Nothing in hour 17.
-pub fn honest() -> Plan {
-    let plain = |ws, n| {
-        event(
-            ws,
-            n,
-            "business_event",
-            r#","actor_id":"seven","input_tokens":5"#,
-        )
-    };
-    let chunk = |workspace, of_day, subs| ChunkPlan {
-        workspace,
-        hour: hour(of_day),
-        subs,
-    };
-    Plan {
-        hours: vec![
-            (
-                hour(16),
-                vec![
-                    chunk(
-                        "acme",
-                        16,
-                        vec![
-                            sub(1, 0, 1, vec![created("acme", 1)]),
-                            sub(1, 0, 2, vec![registered("acme", 2, 2, "agent")]),
-                            sub(2, 1, 3, (3..=5).map(|n| plain("acme", n)).collect()),
-                        ],
-                    ),
-                    chunk("acme", 16, vec![sub(2, 2, 4, vec![plain("acme", 6)])]),
-                ],
-            ),
-            (hour(17), vec![]),
-            (
-                hour(18),
-                vec![
-                    chunk(
-                        "acme",
-                        18,
-                        vec![sub(2, 3, 5, vec![plain("acme", 7), plain("acme", 8)])],
-                    ),
-                    chunk(
-                        "beta",
-                        18,
-                        vec![
-                            sub(3, 0, 6, vec![created("beta", 3)]),
-                            sub(3, 0, 6, vec![plain("beta", 2)]),
-                        ],
-                    ),
-                ],
-            ),
-        ],
-        withheld: vec![],
-    }
-}
-
-pub fn trust() -> Trust {
-    let pin = |name: &str, root: u8| (workspace(name), vec![key(root).public()]);
-    Trust {
-        origin: origin(),
-        seal_keys: vec![seal().verifier().clone()],
-        receipt_keys: vec![],
-        workspaces: BTreeMap::from([pin("acme", 1), pin("beta", 3)]),
-    }
-}
-
 /// The columns of a payload; those of a withheld one where it cannot be read.
 fn derive(payload: &'static [u8], workspace: &Workspace, at: i64) -> Derived<'static> {
     scan(payload, workspace, &Rules::ceiling())
@@ -246,21 +86,13 @@ fn record(plan: &Plan) -> Vec<Recorded> {
                 rows.extend(sign(sub, &name, chunk.hour, *seq));
                 *seq += u64::try_from(sub.payloads.len()).unwrap();
             }
-            Recorded {
-                workspace: name,
-                hour: chunk.hour,
-                rows,
-            }
+            Recorded { workspace: name, hour: chunk.hour, rows }
         })
         .collect()
 }
 
 fn sign(sub: &Sub, name: &Workspace, hour: Hour, first: u64) -> Vec<Row> {
-    let digests: Vec<Digest> = sub
-        .payloads
-        .iter()
-        .map(|p| Digest::of(p.as_bytes()))
-        .collect();
+    let digests: Vec<Digest> = sub.payloads.iter().map(|p| Digest::of(p.as_bytes())).collect();
     let counter = Counter::new(sub.counter).unwrap();
     let statement = Statement::new(&origin(), name, counter, &digests);
     let signer = key(sub.key);
@@ -365,11 +197,7 @@ impl Sealer<'_> {
     }
 
     fn chunk(&mut self, chunk: Recorded) {
-        let Recorded {
-            workspace,
-            hour,
-            rows,
-        } = chunk;
+        let Recorded { workspace, hour, rows } = chunk;
         let (first, last) = (rows.first().unwrap(), rows.last().unwrap());
         let tail = self.tails.get(&workspace);
         let range = Range {
@@ -384,9 +212,7 @@ impl Sealer<'_> {
             origin: origin(),
             workspace: workspace.clone(),
             hour,
-            part: tail
-                .filter(|tail| tail.1 == hour)
-                .map_or(0, |tail| tail.2 + 1),
+            part: tail.filter(|tail| tail.1 == hour).map_or(0, |tail| tail.2 + 1),
             first_seq: range.first_seq,
             last_seq: range.last_seq,
             prev_link: head.unwrap_or_else(|| genesis_link(&origin(), &workspace)),
@@ -401,8 +227,7 @@ impl Sealer<'_> {
         };
         let manifest = self.seal(manifest, rows);
         let digest = self.manifests.last().unwrap().1;
-        self.heads
-            .set(workspace.clone(), manifest.last_seq, manifest.last_link);
+        self.heads.set(workspace.clone(), manifest.last_seq, manifest.last_link);
         self.tails.insert(workspace, (digest, hour, manifest.part));
     }
 
@@ -424,10 +249,7 @@ impl Sealer<'_> {
         let bytes = sealed(&note.to_body());
         self.prev_hour = Digest::of(&bytes);
         self.put(&Artefact::HourNote(note.hour), bytes.clone());
-        self.put(
-            &Artefact::HourHeads(note.hour),
-            self.heads.to_text().into_bytes(),
-        );
+        self.put(&Artefact::HourHeads(note.hour), self.heads.to_text().into_bytes());
         self.leaves.push(bytes);
     }
 
@@ -437,12 +259,8 @@ impl Sealer<'_> {
         let covers = |m: &ChunkManifest| {
             m.workspace.as_str() == name && (m.first_seq.get()..=m.last_seq.get()).contains(&seq)
         };
-        let (before, digest, mut rows) = self
-            .manifests
-            .iter()
-            .rfind(|(m, ..)| covers(m))
-            .unwrap()
-            .clone();
+        let (before, digest, mut rows) =
+            self.manifests.iter().rfind(|(m, ..)| covers(m)).unwrap().clone();
         for row in rows.iter_mut().filter(|row| row.seq == seq) {
             row.payload = None;
             row.derived = Derived::withheld(row.recorded_at);
@@ -450,11 +268,7 @@ impl Sealer<'_> {
         let (range, erasure) = (before.range(), before.erasure() + 1);
         let object = Artefact::Events { range, erasure }.to_string();
         self.archive.objects.remove(&before.object);
-        let amended = ChunkManifest {
-            amends: digest,
-            object,
-            ..before
-        };
+        let amended = ChunkManifest { amends: digest, object, ..before };
         self.seal(amended, rows);
     }
 
@@ -476,11 +290,8 @@ impl Sealer<'_> {
             let bytes = layout::encode_bundle(entries.iter().map(Vec::as_slice)).unwrap();
             self.put(&bundle, bytes);
         }
-        let mut checkpoint = Checkpoint {
-            origin: origin(),
-            size: tiles.size(),
-            root: tiles.root(),
-        };
+        let mut checkpoint =
+            Checkpoint { origin: origin(), size: tiles.size(), root: tiles.root() };
         if let Lie::Checkpoint(lie) = self.lie {
             lie(&mut checkpoint);
         }

@@ -7,7 +7,8 @@ use ledger::verify::{Audit, Check, Policy, Report, Verdict};
 use proptest::prelude::*;
 
 use crate::driver::{audit, line, lines};
-use crate::forge::{Archive, Lie, Plan, build, honest, hour, origin, trust, workspace};
+use crate::forge::{Archive, Lie, build};
+use crate::plan::{ChunkPlan, Plan, honest, hour, origin, trust, workspace};
 
 const HONEST: Lie = Lie::Store(|_| {});
 
@@ -29,13 +30,8 @@ fn it_is_proven_with_exact_totals() {
     assert_eq!(report.payload_bytes, u64::try_from(bytes).unwrap());
     let checkpoint = report.checkpoint.unwrap();
     assert_eq!(checkpoint.name, "log/checkpoint");
-    assert_eq!(
-        checkpoint.sha256,
-        Digest::of(&archive.objects["log/checkpoint"])
-    );
-    let [acme, beta] = &report.workspaces[..] else {
-        panic!("{:?}", report.workspaces)
-    };
+    assert_eq!(checkpoint.sha256, Digest::of(&archive.objects["log/checkpoint"]));
+    let [acme, beta] = &report.workspaces[..] else { panic!("{:?}", report.workspaces) };
     assert_eq!((acme.workspace.as_str(), acme.events), ("acme", 8));
     assert_eq!((beta.workspace.as_str(), beta.events), ("beta", 2));
     for report in [acme, beta] {
@@ -48,10 +44,7 @@ fn it_is_proven_with_exact_totals() {
             .unwrap();
         let head = Digest::from_bytes(rows.last().unwrap().link);
         assert_eq!(report.head, Some((Seq::new(report.events).unwrap(), head)));
-        assert_eq!(
-            (report.custodian_events, report.withheld, report.pinned),
-            (0, 0, true)
-        );
+        assert_eq!((report.custodian_events, report.withheld, report.pinned), (0, 0, true));
         assert_eq!(report.missing_counters, []);
     }
 }
@@ -60,13 +53,8 @@ fn it_is_proven_with_exact_totals() {
 fn one_workspace_can_be_asked_for_alone() {
     let mut archive = build(honest(), &HONEST);
     // Whatever befalls the objects of others is not this auditor's question.
-    archive
-        .objects
-        .retain(|key, _| !key.contains("workspace=beta"));
-    let policy = Policy {
-        workspace: Some(workspace("acme")),
-        ..Policy::default()
-    };
+    archive.objects.retain(|key, _| !key.contains("workspace=beta"));
+    let policy = Policy { workspace: Some(workspace("acme")), ..Policy::default() };
     let report = audit_with(&archive, policy);
     assert_eq!((report.verdict, lines(&report)), (Verdict::Proven, vec![]));
     assert_eq!((report.chunks, report.events), (3, 8));
@@ -83,10 +71,7 @@ fn the_last_hour_may_be_asked_for() {
         (hour(18).end(), Verdict::Proven),
         (hour(18).end() + 1, Verdict::Short),
     ] {
-        let policy = Policy {
-            expect_through: Micros::new(through),
-            ..Policy::default()
-        };
+        let policy = Policy { expect_through: Micros::new(through), ..Policy::default() };
         assert_eq!(audit_with(&archive, policy).verdict, verdict);
     }
 }
@@ -100,10 +85,7 @@ fn silent(hours: usize) -> Plan {
         plan.hours.push((next, vec![]));
         next = next.next().unwrap();
     }
-    let chunks = last.1.into_iter().map(|chunk| crate::forge::ChunkPlan {
-        hour: next,
-        ..chunk
-    });
+    let chunks = last.1.into_iter().map(|chunk| ChunkPlan { hour: next, ..chunk });
     plan.hours.push((next, chunks.collect()));
     plan
 }
@@ -122,10 +104,7 @@ fn a_log_of_many_bundles_is_proven_and_every_tile_is_checked() {
         let mut archive = archive.clone();
         archive.objects.get_mut(key).unwrap()[31] ^= 1;
         let found = audit_with(&archive, Policy::default()).findings;
-        assert_eq!(
-            found.iter().map(line).collect::<Vec<_>>(),
-            [format!("{} {key}", check.id())]
-        );
+        assert_eq!(found.iter().map(line).collect::<Vec<_>>(), [format!("{} {key}", check.id())]);
     }
 }
 
@@ -136,27 +115,16 @@ fn older_partial_tiles_that_are_true_prefixes_may_stay() {
     let earlier = build(silent(300), &Lie::Leaves(|leaves| leaves.truncate(200)));
     let mut archive = build(silent(300), &HONEST);
     for old in [early, earlier] {
-        for (key, bytes) in old
-            .objects
-            .into_iter()
-            .filter(|(key, _)| key.contains(".p/"))
-        {
+        for (key, bytes) in old.objects.into_iter().filter(|(key, _)| key.contains(".p/")) {
             archive.objects.entry(key).or_insert(bytes);
         }
     }
     assert_eq!(audit_with(&archive, Policy::default()).findings, []);
-    for key in [
-        "log/tile/0/000.p/200",
-        "log/tile/entries/001.p/34",
-        "log/tile/entries/000.p/200",
-    ] {
+    for key in ["log/tile/0/000.p/200", "log/tile/entries/001.p/34", "log/tile/entries/000.p/200"] {
         let mut archive = archive.clone();
         *archive.objects.get_mut(key).unwrap().last_mut().unwrap() ^= 1;
         let found = audit_with(&archive, Policy::default()).findings;
-        assert_eq!(
-            found.iter().map(line).collect::<Vec<_>>(),
-            [format!("T096 {key}")]
-        );
+        assert_eq!(found.iter().map(line).collect::<Vec<_>>(), [format!("T096 {key}")]);
     }
 }
 
@@ -167,10 +135,7 @@ fn an_audit_that_is_cut_short_proves_nothing() {
     assert!(audit.need().is_none(), "asked for once");
     let report = audit.finish();
     assert_eq!(report.verdict, Verdict::Unfinished);
-    assert_eq!(
-        report.findings.iter().map(line).collect::<Vec<_>>(),
-        ["T112"]
-    );
+    assert_eq!(report.findings.iter().map(line).collect::<Vec<_>>(), ["T112"]);
 }
 
 proptest! {

@@ -17,46 +17,26 @@ pub struct Case {
 }
 
 pub fn case(name: &'static str, lie: Lie, findings: &'static [&'static str]) -> Case {
-    Case {
-        name,
-        lie,
-        findings,
-    }
+    Case { name, lie, findings }
 }
 
 /// Checks that no lie here can reach, and why.
 const NOT_HERE: [(Check, &str); 2] = [
-    (
-        Check::ObjectMissing,
-        "raised by whoever fetches the object: see the `verifier` crate",
-    ),
-    (
-        Check::ObjectUnreadable,
-        "raised by whoever decodes Parquet: see the `verifier` crate",
-    ),
+    (Check::ObjectMissing, "raised by whoever fetches the object: see the `verifier` crate"),
+    (Check::ObjectUnreadable, "raised by whoever decodes Parquet: see the `verifier` crate"),
 ];
 
 fn all() -> Vec<Case> {
-    [
-        log_lies::cases(),
-        row_lies::cases(),
-        store_lies::cases(),
-        erasure::cases(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    [log_lies::cases(), row_lies::cases(), store_lies::cases(), erasure::cases()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 #[test]
 fn every_lie_is_found_at_its_place() {
     let mut wrong = Vec::new();
-    for Case {
-        name,
-        lie,
-        findings,
-    } in all()
-    {
+    for Case { name, lie, findings } in all() {
         let report = audit_lie(&lie);
         if lines(&report) != findings {
             wrong.push(format!("{name}: {:#?}", lines(&report)));
@@ -103,13 +83,18 @@ fn ids_are_unique_and_in_order() {
     assert!(Check::ALL.iter().all(|check| !check.title().is_empty()));
 }
 
+#[test]
+fn cases_are_told_apart_by_their_names() {
+    let cases = all();
+    let names: BTreeSet<&str> = cases.iter().map(|case| case.name).collect();
+    assert_eq!(names.len(), cases.len());
+}
+
 /// The findings of one lie with what should be there and what is.
 #[test]
 fn a_finding_says_what_was_expected_and_found() {
     let report = audit_lie(&Lie::Hour(0, |hour| hour.chunks += 1));
-    let [finding] = &report.findings[..] else {
-        panic!("{:#?}", report.findings)
-    };
+    let [finding] = &report.findings[..] else { panic!("{:#?}", report.findings) };
     assert_eq!(line(finding), "T033 leaf=2 hour=16");
     assert_eq!(finding.expected.as_deref(), Some("chunks 2, workspaces 1"));
     assert_eq!(finding.found.as_deref(), Some("chunks 3, workspaces 1"));

@@ -2,6 +2,7 @@
 //! at its place, and no order of answers changes the report.
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::indexing_slicing,
     reason = "a test stops at the first surprise"
 )]
@@ -12,5 +13,6 @@ mod forge;
 mod honest;
 mod lies;
 mod log_lies;
+mod plan;
 mod row_lies;
 mod store_lies;

@@ -82,12 +82,7 @@ fn agrees_with_serde_json(payload: &[u8]) -> Result<(), String> {
     is("output_tokens", event.output_tokens.map(Value::from))?;
     is("latency_ms", event.latency_ms.map(Value::from))?;
     is("success", event.success.map(Value::from))?;
-    is(
-        "context",
-        event
-            .context
-            .map(|bytes| serde_json::from_slice(bytes).unwrap_or_default()),
-    )
+    is("context", event.context.map(|bytes| serde_json::from_slice(bytes).unwrap_or_default()))
 }
 
 #[test]
@@ -136,10 +131,8 @@ fn json() -> impl Strategy<Value = Value> {
 fn written(text: &str, escaped: &[bool]) -> String {
     let mut units = [0; 2];
     let escape = |unit: &u16| format!("\\u{unit:04x}");
-    let written = text
-        .chars()
-        .zip(escaped.iter().chain([true].iter().cycle()))
-        .map(|(c, escaped)| {
+    let written =
+        text.chars().zip(escaped.iter().chain([true].iter().cycle())).map(|(c, escaped)| {
             if *escaped || c < ' ' || c == '"' || c == '\\' {
                 c.encode_utf16(&mut units).iter().map(escape).collect()
             } else {
@@ -160,9 +153,7 @@ fn money_by_i128(integer: &str, fraction: &str, exponent: i32) -> Option<i64> {
         Some(power) if digits % power == 0 => digits / power,
         _ => return None,
     };
-    i64::try_from(nano)
-        .ok()
-        .filter(|nano| *nano < 1_000_000_000_000_000_000)
+    i64::try_from(nano).ok().filter(|nano| *nano < 1_000_000_000_000_000_000)
 }
 
 proptest! {

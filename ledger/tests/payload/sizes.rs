@@ -30,11 +30,7 @@ fn a_million_brackets_are_refused_at_the_thirty_third() {
         let levels = 1_000_000 / bracket.len();
         let payload = format!("{HEAD},\"context\":{{\"a\":{}", bracket.repeat(levels));
         let step = if bracket == "[" { "/0" } else { "/" };
-        assert_refused(
-            payload,
-            "too-deep",
-            &format!("/context/a{}", step.repeat(30)),
-        );
+        assert_refused(payload, "too-deep", &format!("/context/a{}", step.repeat(30)));
     }
 }
 
@@ -43,23 +39,14 @@ fn an_object_may_have_a_hundred_thousand_members_but_none_twice() {
     let members: Vec<String> = (0..100_000).map(|n| format!("\"{n:x}\":0")).collect();
     let members = members.join(",");
     assert_accepted(&with("context", &format!("{{{members}}}")));
-    for (again, name) in [
-        ("0", "0"),
-        ("f", "f"),
-        ("1\\u0030", "10"),
-        ("1869f", "1869f"),
-    ] {
+    for (again, name) in [("0", "0"), ("f", "f"), ("1\\u0030", "10"), ("1869f", "1869f")] {
         let head = format!("{HEAD},\"context\":{{{members},");
         let payload = format!("{head}\"{again}\":0}}}}");
         let error = assert_refused(payload, "duplicate-member", &format!("/context/{name}"));
         assert_eq!(error.offset, head.len());
     }
     let million: String = (0..1_000_000).map(|n| format!("\"{n}\":0,")).collect();
-    assert_refused(
-        with("context", &format!("{{{million}\"\":0}}")),
-        "too-long",
-        "",
-    );
+    assert_refused(with("context", &format!("{{{million}\"\":0}}")), "too-long", "");
 }
 
 #[test]
@@ -70,15 +57,9 @@ fn a_name_of_a_megabyte_is_a_name_but_does_not_come_back_in_the_error() {
     assert_refused(event(&format!(r#""{name}":0"#)), "unknown-member", &cut);
     let half = "é".repeat(200_000);
     let twice = with("context", &format!(r#"{{"{half}":0,"{half}":0}}"#));
-    assert_refused(
-        twice,
-        "duplicate-member",
-        &format!("/context/{}…", "é".repeat(32)),
-    );
+    assert_refused(twice, "duplicate-member", &format!("/context/{}…", "é".repeat(32)));
 
-    let names: String = (0..30)
-        .map(|_| format!(r#"{{"{}~":"#, "/".repeat(500)))
-        .collect();
+    let names: String = (0..30).map(|_| format!(r#"{{"{}~":"#, "/".repeat(500))).collect();
     let error = read(with("context", &format!(r#"{{"a":{names}x"#)).as_bytes()).unwrap_err();
     assert_eq!(error.reason.code(), "not-json");
     assert!(error.pointer.len() < 32 * 72, "{}", error.pointer.len());
@@ -87,33 +68,14 @@ fn a_name_of_a_megabyte_is_a_name_but_does_not_come_back_in_the_error() {
 #[test]
 fn a_number_of_a_hundred_thousand_digits_is_only_text_in_a_context() {
     let (ones, zeros) = ("1".repeat(100_000), "0".repeat(100_000));
-    for number in [
-        &ones,
-        &format!("-{ones}.{ones}e-{ones}"),
-        "1e400",
-        "-0",
-        "-0.0E+00",
-    ] {
+    for number in [&ones, &format!("-{ones}.{ones}e-{ones}"), "1e400", "-0", "-0.0E+00"] {
         assert_accepted(&with("context", &format!(r#"{{"n":{number}}}"#)));
     }
     assert_refused(with("input_tokens", &ones), "out-of-range", "/input_tokens");
-    for number in [
-        &ones,
-        &format!("1e{ones}"),
-        &format!("1e-{ones}"),
-        &format!("0.{zeros}1"),
-    ] {
-        assert_refused(
-            with("unit_cost_input", number),
-            "bad-money",
-            "/unit_cost_input",
-        );
+    for number in [&ones, &format!("1e{ones}"), &format!("1e-{ones}"), &format!("0.{zeros}1")] {
+        assert_refused(with("unit_cost_input", number), "bad-money", "/unit_cost_input");
         let quoted = format!("\"{number}\"");
-        assert_refused(
-            with("unit_cost_input", &quoted),
-            "bad-money",
-            "/unit_cost_input",
-        );
+        assert_refused(with("unit_cost_input", &quoted), "bad-money", "/unit_cost_input");
     }
     for (number, value) in [
         (format!("0.{zeros}"), "0.000000000"),
@@ -123,13 +85,7 @@ fn a_number_of_a_hundred_thousand_digits_is_only_text_in_a_context() {
         (format!("0.{zeros}25e100002"), "25.000000000"),
     ] {
         let payload = with("unit_cost_input", &number);
-        assert_eq!(
-            assert_accepted(&payload)
-                .unit_cost_input
-                .unwrap()
-                .to_string(),
-            value
-        );
+        assert_eq!(assert_accepted(&payload).unit_cost_input.unwrap().to_string(), value);
     }
 }
 

@@ -29,11 +29,7 @@ pub fn with(member: &str, value: &str) -> String {
             }
         })
         .collect();
-    let more = if found {
-        String::new()
-    } else {
-        format!(",\"{member}\":{value}")
-    };
+    let more = if found { String::new() } else { format!(",\"{member}\":{value}") };
     format!("{{{}{more}}}", members.join(","))
 }
 
@@ -46,21 +42,13 @@ pub fn read(payload: &[u8]) -> Result<Event<'_>, PayloadError> {
 pub fn assert_refused(payload: impl AsRef<[u8]>, code: &str, pointer: &str) -> PayloadError {
     let payload = payload.as_ref();
     let shown = String::from_utf8_lossy(payload.get(..300).unwrap_or(payload));
-    let error = read(payload)
-        .map(|event| format!("accepted {event:?}"))
-        .unwrap_err();
-    assert_eq!(
-        (error.reason.code(), &*error.pointer),
-        (code, pointer),
-        "{shown}"
-    );
+    let error = read(payload).map(|event| format!("accepted {event:?}")).unwrap_err();
+    assert_eq!((error.reason.code(), &*error.pointer), (code, pointer), "{shown}");
     assert!(error.offset <= payload.len(), "{shown}");
     error
 }
 
 /// The payload must be accepted.
 pub fn assert_accepted(payload: &str) -> Event<'_> {
-    read(payload.as_bytes())
-        .map_err(|error| format!("{error}: {payload}"))
-        .unwrap()
+    read(payload.as_bytes()).map_err(|error| format!("{error}: {payload}")).unwrap()
 }

@@ -34,10 +34,7 @@ fn reads_escapes_as_rfc_8259_has_them() {
         (r"\uDBFF\uDFFF", "\u{10ffff}"),
         (r"\ud7ff\ue000\uffff", "\u{d7ff}\u{e000}\u{ffff}"),
         (r"\u007f\u0001", "\u{7f}\u{1}"),
-        (
-            "\u{2028}\u{2029}\u{7f}\u{feff}",
-            "\u{2028}\u{2029}\u{7f}\u{feff}",
-        ),
+        ("\u{2028}\u{2029}\u{7f}\u{feff}", "\u{2028}\u{2029}\u{7f}\u{feff}"),
     ] {
         let payload = with("source", &format!("\"{written}\""));
         let event = assert_accepted(&payload);
@@ -46,10 +43,7 @@ fn reads_escapes_as_rfc_8259_has_them() {
             matches!(event.source, Some(std::borrow::Cow::Borrowed(_))) != written.contains('\\')
         );
         // The same rules where the string is only stepped over.
-        assert_accepted(&with(
-            "context",
-            &format!(r#"{{"{written}":["{written}"]}}"#),
-        ));
+        assert_accepted(&with("context", &format!(r#"{{"{written}":["{written}"]}}"#)));
     }
 }
 
@@ -86,11 +80,7 @@ fn refuses_what_no_string_may_hold() {
         ] {
             let head = format!("{HEAD},{more}\"");
             let error = assert_refused(format!("{head}{written}\"}}"), code, pointer);
-            assert_eq!(
-                error.offset,
-                head.len() + offset,
-                "{written:?} after {more}"
-            );
+            assert_eq!(error.offset, head.len() + offset, "{written:?} after {more}");
         }
     }
 }
@@ -98,30 +88,20 @@ fn refuses_what_no_string_may_hold() {
 #[test]
 fn finds_the_end_of_a_string_at_every_place_of_a_word() {
     // Neighbours of the bytes that end a run, and bytes with the high bit.
-    let plain: String = " !#[]^~\u{7f}é\u{80}\u{7ff}\u{ffff}😀"
-        .chars()
-        .cycle()
-        .take(60)
-        .collect();
+    let plain: String = " !#[]^~\u{7f}é\u{80}\u{7ff}\u{ffff}😀".chars().cycle().take(60).collect();
     for (length, _) in plain.char_indices() {
         let head = plain.get(..length).unwrap();
         let payload = with("source", &format!("\"{head}\""));
         assert_eq!(assert_accepted(&payload).source.as_deref(), Some(head));
         let payload = with("source", &format!("\"{head}\\n{head}\""));
-        assert_eq!(
-            assert_accepted(&payload).source.unwrap(),
-            format!("{head}\n{head}")
-        );
+        assert_eq!(assert_accepted(&payload).source.unwrap(), format!("{head}\n{head}"));
         let before = format!("{HEAD},\"source\":\"{head}");
         for control in ["\u{1}", "\u{1f}"] {
             let payload = format!("{before}{control}\"}}");
             let error = assert_refused(payload, "control-character", "/source");
             assert_eq!(error.offset, before.len());
         }
-        assert_eq!(
-            assert_refused(&before, "cut-off", "/source").offset,
-            before.len()
-        );
+        assert_eq!(assert_refused(&before, "cut-off", "/source").offset, before.len());
     }
 }
 
@@ -140,15 +120,8 @@ fn knows_members_by_their_exact_bytes() {
         "context.a",
     ] {
         let pointer = format!("/{name}");
-        assert_refused(
-            event(&format!("\"{name}\":null")),
-            "unknown-member",
-            &pointer,
-        );
+        assert_refused(event(&format!("\"{name}\":null")), "unknown-member", &pointer);
     }
     // In a context these are names like any other, and none is the same as another.
-    assert_accepted(&with(
-        "context",
-        "{\"e\u{301}\":1,\"é\":2,\"E\u{301}\":3,\"ｅ\":4,\"\":5}",
-    ));
+    assert_accepted(&with("context", "{\"e\u{301}\":1,\"é\":2,\"E\u{301}\":3,\"ｅ\":4,\"\":5}"));
 }

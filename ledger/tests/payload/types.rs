@@ -40,11 +40,7 @@ fn event_types_are_short_names_and_ledger_names_are_reserved() {
         ("ledger.key_registered.", "reserved-type"),
         ("ledger.Key_registered", "bad-event-type"),
     ] {
-        assert_refused(
-            with("event_type", &format!("\"{name}\"")),
-            code,
-            "/event_type",
-        );
+        assert_refused(with("event_type", &format!("\"{name}\"")), code, "/event_type");
     }
 }
 
@@ -75,10 +71,7 @@ fn a_tool_call_ends_in_one_of_three_ways() {
     }
     for status in ["", "ok", "Success", "success "] {
         let payload = format!("{head}\"{status}\"}}");
-        assert_eq!(
-            assert_refused(payload, "bad-status", "/status").offset,
-            head.len()
-        );
+        assert_eq!(assert_refused(payload, "bad-status", "/status").offset, head.len());
     }
     assert_accepted(&with("status", "\"whatever\""));
 }

@@ -14,11 +14,7 @@ const REFUSED: [(&str, &str, &str); 47] = [
     // there.
     ("missing event_id", "unknown-member", "/event_idx"),
     ("duplicate member", "duplicate-member", "/model"),
-    (
-        "duplicate member behind an escape",
-        "duplicate-member",
-        "/model",
-    ),
+    ("duplicate member behind an escape", "duplicate-member", "/model"),
     ("duplicate inside context", "duplicate-member", "/context/a"),
     ("unknown member", "unknown-member", "/modle"),
     ("nil uuid", "bad-uuid", "/event_id"),
@@ -37,11 +33,7 @@ const REFUSED: [(&str, &str, &str); 47] = [
     ("tokens in exponent form", "not-an-integer", "/input_tokens"),
     ("tokens minus zero", "not-an-integer", "/input_tokens"),
     ("negative cost", "bad-money", "/unit_cost_output"),
-    (
-        "cost with ten integer digits",
-        "bad-money",
-        "/unit_cost_output",
-    ),
+    ("cost with ten integer digits", "bad-money", "/unit_cost_output"),
     ("space before", "white-space-around", ""),
     ("carriage return after", "white-space-around", ""),
     ("leap second", "bad-time", "/occurred_at"),
@@ -72,10 +64,7 @@ const REFUSED: [(&str, &str, &str); 47] = [
 ];
 
 fn vectors(list: &str) -> Vec<Value> {
-    let text = include_str!(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../docs/spec/vectors/v1.json"
-    ));
+    let text = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/spec/vectors/v1.json"));
     let vectors: Value = serde_json::from_str(text).unwrap();
     vectors.get(list).and_then(Value::as_array).unwrap().clone()
 }
@@ -94,11 +83,7 @@ fn refuses_each_vector_for_its_reason() {
         let payload = text(vector, "payload").as_bytes();
         for rules in [Rules::default(), Rules::ceiling()] {
             let error = scan(payload, &workspace, &rules).unwrap_err();
-            assert_eq!(
-                (error.reason.code(), &*error.pointer),
-                (code, pointer),
-                "{why}: {error}"
-            );
+            assert_eq!((error.reason.code(), &*error.pointer), (code, pointer), "{why}: {error}");
         }
     }
 }
@@ -110,11 +95,7 @@ fn accepts_each_vector_with_its_derived_values() {
     assert_eq!(vectors.len(), 15);
     for vector in &vectors {
         let why = text(vector, "why");
-        let event = scan(
-            text(vector, "payload").as_bytes(),
-            &workspace,
-            &Rules::default(),
-        );
+        let event = scan(text(vector, "payload").as_bytes(), &workspace, &Rules::default());
         let event = event.map_err(|error| format!("{why}: {error}")).unwrap();
         for (name, value) in vector.get("derived").and_then(Value::as_object).unwrap() {
             let found = match name.as_str() {
