@@ -6,7 +6,7 @@ use ledger::verify::{Audit, Check, ChunkCheck, ChunkOutcome, Finding, Need, Plac
 use ledger::verify::{Policy, Report, Trust};
 use rayon::prelude::{IntoParallelIterator, ParallelIterator};
 
-use crate::rows;
+use crate::rows::{self, RowsError};
 use crate::store::{ArchiveSource, SourceError};
 
 /// Small objects fetched at a time. A chunk counts for as many of them as keep every core at work
@@ -96,12 +96,19 @@ pub fn check_chunk(manifest: &ChunkManifest, object: &[u8]) -> ChunkOutcome {
         Ok(check) => check,
         Err(outcome) => return outcome,
     };
-    let read = rows::read(manifest, object, |row| check.row(row));
-    let mut outcome = check.finish();
-    if let Err(error) = read {
-        outcome.broken = true;
-        let finding = Finding::new(Check::ObjectUnreadable, Place::chunk(manifest));
-        outcome.findings.push(finding.because(error));
+    match rows::read(manifest, object, |row| check.row(row)) {
+        Ok(()) => check.finish(),
+        Err(error) => check.abandon(unreadable(manifest, &error)),
     }
-    outcome
+}
+
+/// What an object that cannot be read to its end means, as closely located as the error allows.
+fn unreadable(manifest: &ChunkManifest, error: &RowsError) -> Finding {
+    let mut place = Place::chunk(manifest);
+    if let RowsError::RowCount { expected, found } = error {
+        return Finding::new(Check::RowCount, place).differs(expected, found);
+    }
+    place.column = error.column();
+    place.seq = error.row().and_then(|row| manifest.first_seq.get().checked_add(row));
+    Finding::new(Check::ObjectUnreadable, place).because(error)
 }

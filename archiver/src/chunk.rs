@@ -1,0 +1,347 @@
+//! Makes a chunk: which submissions go into it, its rows, its object.
+//!
+//! Pure: the caller brings submissions in order and takes the bytes away. Every digest, link and
+//! derived column is computed again from the payloads on the way, so that nothing goes into the
+//! archive because the database says so.
+
+use ledger::columns::{Derived, Row};
+use ledger::entry::{Entry, next_link};
+use ledger::hash::Digest;
+use ledger::merkle::Frontier;
+use ledger::names::{EventId, NameError, Origin, Seq, Workspace};
+use ledger::payload::{self, PayloadError, Rules};
+use ledger::time::{Hour, Micros};
+use verifier::rows::{ChunkWriter, RowsError};
+
+/// How much goes into one chunk.
+///
+/// No setting: an hour that was half sealed before a restart must come to the same chunks after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Most rows.
+    pub rows: u64,
+    /// Most bytes of payload.
+    pub payload_bytes: u64,
+}
+
+impl Limits {
+    /// What every ledger uses. Derived columns repeat parts of the payload, and all others come to
+    /// some 256 bytes a row: so even where nothing can be compressed, an object stays below 256 MiB
+    /// (which one PUT can always carry), and one chunk and its object fit the memory of a small
+    /// machine.
+    pub const DEFAULT: Self = Self {
+        rows: 4 * 65_536,
+        payload_bytes: 64 << 20,
+    };
+}
+
+const _: () = {
+    let Limits {
+        rows,
+        payload_bytes,
+    } = Limits::DEFAULT;
+    assert!(2 * payload_bytes + 256 * rows <= 256 << 20);
+};
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// A recorded event, as the database keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// Place in the workspace's chain.
+    pub seq: u64,
+    /// The event's UUID.
+    pub event_id: [u8; 16],
+    /// The payload's digest.
+    pub payload_digest: [u8; 32],
+    /// The link.
+    pub link: [u8; 32],
+    /// The payload.
+    pub payload: Vec<u8>,
+}
+
+/// A recorded submission, as the database keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Submission {
+    /// When it was recorded, in microseconds since 1970.
+    pub recorded_at: i64,
+    /// The agent's count.
+    pub counter: u64,
+    /// The submission's name.
+    pub submission_hash: [u8; 32],
+    /// Who signed.
+    pub public_key: [u8; 32],
+    /// The signature.
+    pub signature: [u8; 64],
+    /// Its events, in order.
+    pub events: Vec<Recorded>,
+}
+
+impl Submission {
+    fn rows(&self) -> u64 {
+        u64::try_from(self.events.len()).unwrap_or(u64::MAX)
+    }
+
+    fn payload_bytes(&self) -> u64 {
+        let bytes: usize = self.events.iter().map(|event| event.payload.len()).sum();
+        u64::try_from(bytes).unwrap_or(u64::MAX)
+    }
+}
+
+/// Why a recorded event cannot be archived: the database does not hold what was recorded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChunkError {
+    /// A seq is missing or doubled.
+    #[error("seq {expected} is expected, the database has {found}")]
+    Seq {
+        /// The seq that comes next.
+        expected: u64,
+        /// The one that is there.
+        found: u64,
+    },
+    /// The time is outside the hour, or before that of the entry before.
+    #[error("seq {seq}: recorded_at {found} is not within {hour} and at or after its predecessor")]
+    Time {
+        /// The entry.
+        seq: u64,
+        /// Its time, in microseconds since 1970.
+        found: i64,
+        /// The hour that is being sealed.
+        hour: Hour,
+    },
+    /// A digest or link is not what payload and chain come to.
+    #[error("seq {seq}: `{column}` should be {expected}, the database has {found}")]
+    Differs {
+        /// The entry.
+        seq: u64,
+        /// The column.
+        column: &'static str,
+        /// What it must be.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+    /// The payload breaks the rules by which it was accepted.
+    #[error("seq {seq}: the payload: {error}")]
+    Payload {
+        /// The entry.
+        seq: u64,
+        /// The rule.
+        error: PayloadError,
+    },
+    /// The event's UUID is nil.
+    #[error("seq {seq}: {error}")]
+    EventId {
+        /// The entry.
+        seq: u64,
+        /// Why it is no event id.
+        error: NameError,
+    },
+    /// The submission has no event, or more than an entry can say.
+    #[error("the submission at seq {0} has no events, or too many")]
+    Count(u64),
+    /// The rows cannot be written.
+    #[error(transparent)]
+    Rows(#[from] RowsError),
+}
+
+/// A finished chunk: its object, and what its manifest says of its entries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// The Parquet object.
+    pub object: Vec<u8>,
+    /// Seq of the first entry.
+    pub first_seq: Seq,
+    /// Seq of the last entry.
+    pub last_seq: Seq,
+    /// `link(first_seq-1)`.
+    pub prev_link: Digest,
+    /// `link(last_seq)`.
+    pub last_link: Digest,
+    /// Merkle root over the leaves.
+    pub root: Digest,
+    /// `recorded_at` of the first entry.
+    pub first_recorded_at: Micros,
+    /// `recorded_at` of the last entry.
+    pub last_recorded_at: Micros,
+    /// Bytes of its payloads.
+    pub payload_bytes: u64,
+}
+
+/// A chunk that is being filled.
+pub struct ChunkMaker<'a> {
+    workspace: &'a Workspace,
+    hour: Hour,
+    writer: ChunkWriter,
+    first_seq: Seq,
+    next_seq: Seq,
+    prev_link: Digest,
+    link: Digest,
+    leaves: Frontier,
+    times: Option<(Micros, Micros)>,
+    payload_bytes: u64,
+}
+
+impl<'a> ChunkMaker<'a> {
+    /// Starts a chunk of this workspace and hour at `first_seq`, which follows on `prev_link`.
+    pub fn new(
+        origin: &Origin,
+        workspace: &'a Workspace,
+        hour: Hour,
+        first_seq: Seq,
+        prev_link: Digest,
+    ) -> Result<Self, ChunkError> {
+        Ok(Self {
+            workspace,
+            hour,
+            writer: ChunkWriter::new(origin, workspace)?,
+            first_seq,
+            next_seq: first_seq,
+            prev_link,
+            link: prev_link,
+            leaves: Frontier::new(),
+            times: None,
+            payload_bytes: 0,
+        })
+    }
+
+    /// Whether the submission still fits. The first one always does: a chunk never splits one.
+    pub fn fits(&self, submission: &Submission, limits: &Limits) -> bool {
+        let rows = self.leaves.size();
+        let bytes = self
+            .payload_bytes
+            .saturating_add(submission.payload_bytes());
+        rows == 0 || (rows + submission.rows() <= limits.rows && bytes <= limits.payload_bytes)
+    }
+
+    /// Where the next chunk would start, and the link it would follow on.
+    pub fn end(&self) -> (Seq, Digest) {
+        (self.next_seq, self.link)
+    }
+
+    /// Appends a submission.
+    pub fn push(&mut self, submission: &Submission) -> Result<(), ChunkError> {
+        let count = u16::try_from(submission.events.len())
+            .ok()
+            .filter(|count| *count > 0);
+        let count = count.ok_or(ChunkError::Count(self.next_seq.get()))?;
+        for (index, event) in (0_u16..count).zip(&submission.events) {
+            self.push_event(submission, index, count, event)?;
+        }
+        self.payload_bytes = self
+            .payload_bytes
+            .saturating_add(submission.payload_bytes());
+        Ok(())
+    }
+
+    fn push_event(
+        &mut self,
+        submission: &Submission,
+        index: u16,
+        count: u16,
+        event: &Recorded,
+    ) -> Result<(), ChunkError> {
+        let seq = event.seq;
+        if seq != self.next_seq.get() {
+            return Err(ChunkError::Seq {
+                expected: self.next_seq.get(),
+                found: seq,
+            });
+        }
+        let recorded_at = self.time(seq, submission.recorded_at)?;
+        let differs = |column, expected: &dyn ToString, found: &dyn ToString| {
+            let (expected, found) = (expected.to_string(), found.to_string());
+            ChunkError::Differs {
+                seq,
+                column,
+                expected,
+                found,
+            }
+        };
+        let read = payload::scan(&event.payload, self.workspace, &Rules::ceiling())
+            .map_err(|error| ChunkError::Payload { seq, error })?;
+        let event_id = EventId::from_bytes(event.event_id)
+            .map_err(|error| ChunkError::EventId { seq, error })?;
+        if read.event_id != event_id {
+            return Err(differs("event_id", &read.event_id, &event_id));
+        }
+        let payload_digest = Digest::of(&event.payload);
+        let found = Digest::from_bytes(event.payload_digest);
+        if found != payload_digest {
+            return Err(differs("payload_digest", &payload_digest, &found));
+        }
+        let leaf = Entry {
+            seq: self.next_seq,
+            recorded_at,
+            event_id,
+            payload_digest,
+            submission_hash: Digest::from_bytes(submission.submission_hash),
+            index_in_submission: index,
+            submission_count: count,
+        }
+        .leaf();
+        let link = next_link(&self.link, &leaf);
+        let found = Digest::from_bytes(event.link);
+        if found != link {
+            return Err(differs("link", &link, &found));
+        }
+        self.writer.push(&Row {
+            seq,
+            recorded_at: recorded_at.get(),
+            event_id: event.event_id,
+            payload: Some(&event.payload),
+            payload_digest: event.payload_digest,
+            link: event.link,
+            submission_hash: submission.submission_hash,
+            submission_index: index,
+            submission_count: count,
+            counter: submission.counter,
+            public_key: submission.public_key,
+            signature: submission.signature,
+            derived: Derived::of(&read),
+        })?;
+        self.leaves.push(leaf);
+        self.link = link;
+        self.next_seq = self.next_seq.next().ok_or(ChunkError::Count(seq))?;
+        Ok(())
+    }
+
+    fn time(&mut self, seq: u64, found: i64) -> Result<Micros, ChunkError> {
+        let earliest = self.times.map_or(self.hour.start(), |(_, last)| last);
+        let at = Micros::new(found).filter(|at| *at >= earliest && self.hour.contains(*at));
+        let at = at.ok_or(ChunkError::Time {
+            seq,
+            found,
+            hour: self.hour,
+        })?;
+        self.times = Some((self.times.map_or(at, |(first, _)| first), at));
+        Ok(at)
+    }
+
+    /// Closes the chunk; `None` where it has no entry.
+    pub fn finish(self) -> Result<Option<Chunk>, ChunkError> {
+        let rows = self.leaves.size();
+        let last_seq = rows
+            .checked_sub(1)
+            .and_then(|rows| self.first_seq.checked_add(rows));
+        let (Some(last_seq), Some((first_at, last_at))) = (last_seq, self.times) else {
+            return Ok(None);
+        };
+        Ok(Some(Chunk {
+            object: self.writer.finish()?,
+            first_seq: self.first_seq,
+            last_seq,
+            prev_link: self.prev_link,
+            last_link: self.link,
+            root: self.leaves.root(),
+            first_recorded_at: first_at,
+            last_recorded_at: last_at,
+            payload_bytes: self.payload_bytes,
+        }))
+    }
+}

@@ -1,0 +1,78 @@
+//! `tally-ingest-under-fault`: the ingest service, with a death that is told beforehand.
+
+use std::error::Error;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use clap::Parser;
+use ingest::chain::{Probe, Step};
+use ingest::{Config, Service, SystemClock, keyfile};
+use ledger::names::Origin;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Serves as `tally-ingest serve` does, until it comes to a step for the nth time: there it kills
+/// its own process, as `kill -9` would.
+#[derive(Parser)]
+struct Cli {
+    /// Name of the ledger.
+    #[arg(long)]
+    origin: String,
+    /// Postgres URL.
+    #[arg(long)]
+    database_url: String,
+    /// Where to listen.
+    #[arg(long)]
+    listen: SocketAddr,
+    /// PKCS#8 PEM file with the receipt key.
+    #[arg(long)]
+    receipt_key: PathBuf,
+    /// The step to die at; none where it is not given.
+    #[arg(long, value_parser = |name: &str| Step::parse(name).ok_or("there is no such step"))]
+    abort_at: Option<Step>,
+    /// At which passage of that step, from 1.
+    #[arg(long, default_value_t = 1)]
+    passage: u64,
+}
+
+/// Kills the process at one passage of one step.
+struct Abort {
+    step: Option<Step>,
+    passage: u64,
+    passed: AtomicU64,
+}
+
+impl Probe for Abort {
+    fn at(&self, step: Step) {
+        if self.step == Some(step) && self.passed.fetch_add(1, Ordering::SeqCst) + 1 == self.passage {
+            std::process::abort();
+        }
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match serve(Cli::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Where stderr is gone, the exit code still tells.
+            let _ = writeln!(std::io::stderr(), "tally-ingest-under-fault: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(cli: Cli) -> Result<(), Box<dyn Error>> {
+    let key = keyfile::read(&cli.receipt_key)?;
+    let mut config = Config::new(Origin::new(&cli.origin)?, &cli.database_url, key);
+    config.listen = cli.listen;
+    let abort = Abort { step: cli.abort_at, passage: cli.passage, passed: AtomicU64::new(0) };
+    let mut terminated = signal(SignalKind::terminate())?;
+    let service = Service::start(config, Arc::new(SystemClock), Arc::new(abort)).await?;
+    terminated.recv().await;
+    service.shutdown().await;
+    Ok(())
+}

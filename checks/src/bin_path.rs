@@ -1,0 +1,32 @@
+//! Where the project's own programs lie, so that tests run what users run.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The path of a program of this workspace (`tally-verify`, ...), built if it is not up to date.
+///
+/// Cargo names the programs of a test's own package only, so this asks cargo itself, for the
+/// profile and target directory that the running test was built in.
+///
+/// # Panics
+/// Where the program cannot be built: a test can then only fail.
+pub fn tally(name: &str) -> PathBuf {
+    #[expect(clippy::expect_used, reason = "a test without its program can only fail")]
+    let (profile, target) = {
+        // <target>/<profile>/deps/<test>
+        let test = std::env::current_exe().expect("a test has a path");
+        let profile = test.ancestors().nth(2).expect("a test lies in deps").to_owned();
+        let target = profile.parent().expect("a profile lies in the target directory").to_owned();
+        (profile, target)
+    };
+    let release = profile.ends_with("release");
+    let built = Command::new(env!("CARGO"))
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
+        .args(["build", "--quiet", "--locked", "--offline", "--workspace", "--bin", name])
+        .args(release.then_some("--release"))
+        .arg("--target-dir")
+        .arg(&target)
+        .status();
+    assert!(built.is_ok_and(|status| status.success()), "cargo cannot build {name}");
+    profile.join(name)
+}

@@ -1,0 +1,163 @@
+//! The command line of `tally-ingest`.
+//!
+//! Here: the commands and the exit codes; `serve` (the service), `keys` (key files, workspaces,
+//! keys), `submit` with its `state` (events), `client` (the HTTP that they share).
+
+mod client;
+mod keys;
+mod serve;
+mod state;
+mod submit;
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{ConfigError, Settings};
+use crate::keyfile::KeyFileError;
+use crate::service::StartError;
+use crate::store::StoreError;
+use client::ClientError;
+use state::StateError;
+use submit::SubmitError;
+
+/// Accepts signed submissions, chains them into Postgres, and is their client too.
+#[derive(Debug, Parser)]
+#[command(name = "tally-ingest", version)]
+#[command(after_help = "Exit codes: 0 done; 1 refused: by the service, or before it was sent; \
+                        2 usage, settings or key file; 3 could not finish, try again")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the service
+    Serve(Box<ServeArgs>),
+    /// Bring the database's schema up to date and make the database that of the ledger
+    Migrate(Box<ServeArgs>),
+    /// Make a key: a PKCS#8 PEM file with mode 0600
+    Keygen(KeygenArgs),
+    /// Create a workspace
+    #[command(subcommand)]
+    Workspace(WorkspaceCommand),
+    /// Show, register and revoke keys
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Sign events, submit them in batches, and keep their receipts
+    ///
+    /// The state file remembers the counter, what was sent and not yet answered, and how far FILE
+    /// was read: after a crash the same command sends the same bytes again and then goes on.
+    Submit(submit::SubmitArgs),
+}
+
+/// Settings come from `tally.toml`, then `TALLY_…` variables, then flags.
+#[derive(Debug, Args)]
+struct ServeArgs {
+    #[command(flatten)]
+    settings: Settings,
+    /// Print the settings, without secrets, and stop
+    #[arg(long)]
+    print_config: bool,
+}
+
+#[derive(Debug, Args)]
+struct KeygenArgs {
+    /// Where to write the key; a file that is there is never overwritten
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum WorkspaceCommand {
+    /// Create a workspace, its first event signed by one of its root keys
+    Create(keys::CreateArgs),
+}
+
+#[derive(Debug, Subcommand)]
+enum KeyCommand {
+    /// Print the public part of a key file
+    Show(keys::ShowArgs),
+    /// Bring a key into force in a workspace
+    Register(keys::RegisterArgs),
+    /// Take a key out of force in a workspace
+    Revoke(keys::RevokeArgs),
+}
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error(transparent)]
+    Submit(#[from] SubmitError),
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+impl CliError {
+    fn code(&self) -> u8 {
+        match self {
+            Self::Submit(SubmitError::Event { .. })
+            | Self::Client(ClientError::Refused { .. } | ClientError::Receipt(_)) => 1,
+            Self::Config(_)
+            | Self::KeyFile(_)
+            | Self::State(StateError::Foreign { .. } | StateError::Form { .. })
+            | Self::Client(ClientError::Usage(_) | ClientError::Origin { .. })
+            | Self::Store(StoreError::Origin { .. } | StoreError::Schema { .. })
+            | Self::Start(StartError::Store(
+                StoreError::Origin { .. } | StoreError::Schema { .. },
+            )) => 2,
+            Self::Start(_)
+            | Self::Store(_)
+            | Self::Client(_)
+            | Self::State(_)
+            | Self::Submit(_)
+            | Self::Io(_) => 3,
+        }
+    }
+}
+
+/// Runs the command line and gives the exit code.
+pub fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Where even stderr is gone, the exit code still tells.
+            let _ = writeln!(io::stderr(), "tally-ingest: {error}");
+            ExitCode::from(error.code())
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), CliError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    match command {
+        Command::Serve(args) => serve::serve(&runtime, *args),
+        Command::Migrate(args) => serve::migrate(&runtime, *args),
+        Command::Keygen(args) => keys::generate(&args.out),
+        Command::Workspace(WorkspaceCommand::Create(args)) => runtime.block_on(keys::create(args)),
+        Command::Key(KeyCommand::Show(args)) => keys::show(&args),
+        Command::Key(KeyCommand::Register(args)) => runtime.block_on(keys::register(args)),
+        Command::Key(KeyCommand::Revoke(args)) => runtime.block_on(keys::revoke(args)),
+        Command::Submit(args) => runtime.block_on(submit::submit(args)),
+    }
+}
+
+/// Writes a line to stdout.
+fn print(line: impl std::fmt::Display) -> io::Result<()> {
+    writeln!(io::stdout(), "{line}")
+}

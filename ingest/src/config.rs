@@ -1,0 +1,390 @@
+//! The service's settings: `tally.toml`, then `TALLY_…` variables, then flags.
+//!
+//! Here: [`Settings`] (as they are written, setting by setting) and [`Config`] (complete and
+//! checked). Each place overrides the one before; an unknown key is an error wherever it stands. No
+//! setting tells another time.
+
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, CommandFactory as _, Parser};
+use ledger::key::SigningKey;
+use ledger::limits::{PAYLOAD_BYTES_DEFAULT, SUBMISSION_EVENTS_DEFAULT};
+use ledger::names::{NameError, Origin};
+use ledger::note::{VerifierKey, VerifierKeyError};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use crate::accept::Limits;
+use crate::keyfile::{self, KeyFileError};
+
+/// Where the service listens unless told otherwise.
+const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+/// Shards of workspaces, each with a transaction of its own at a time.
+const SHARDS: usize = 4;
+/// Submissions that may wait in each shard.
+const QUEUE: usize = 256;
+/// Memory for bodies that are read, checked or waiting, in MiB.
+const MEMORY_MIB: usize = 256;
+/// Database connections for reading.
+const READ_CONNECTIONS: u32 = 8;
+
+/// What the names of all our variables start with.
+const VARIABLES: &str = "TALLY_";
+/// What those of the archiver's own section start with: `tally-archiver` reads them.
+const ARCHIVE_VARIABLES: &str = "TALLY_ARCHIVE_";
+
+/// Why the settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("settings file {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The file is not TOML, or has a key that is unknown.
+    #[error("settings file {path}: {source}")]
+    Form {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        source: Box<toml::de::Error>,
+    },
+    /// A variable of ours that names no setting.
+    #[error("variable {0} names no setting; `tally-ingest serve --help` lists those there are")]
+    UnknownVariable(String),
+    /// A setting is nowhere to be found.
+    #[error("`{key}` is not set: set it in tally.toml, as {variable}, or by its flag")]
+    Missing {
+        /// Its key in the file.
+        key: &'static str,
+        /// Its variable.
+        variable: &'static str,
+    },
+    /// The origin is no origin.
+    #[error("`ledger.origin`: {0}")]
+    Origin(#[from] NameError),
+    /// The seal key's public part is no verifier key, or that of another ledger.
+    #[error("`ingest.seal_verifier_key`: {0}")]
+    SealKey(#[from] VerifierKeyError),
+    /// The seal key's public part belongs to another ledger.
+    #[error("`ingest.seal_verifier_key` is named `{found}`, this ledger is `{origin}`")]
+    SealKeyName {
+        /// Its name.
+        found: String,
+        /// This ledger.
+        origin: Origin,
+    },
+    /// A number that is out of its bounds.
+    #[error("`{key}` is {found}: {bounds}")]
+    Bounds {
+        /// Its key in the file.
+        key: &'static str,
+        /// What it is.
+        found: usize,
+        /// What it may be.
+        bounds: &'static str,
+    },
+    /// The receipt key.
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
+}
+
+/// `tally.toml`, as far as this service is concerned.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    ledger: LedgerSection,
+    database: DatabaseSection,
+    ingest: IngestSection,
+    /// `tally-archiver` reads the same file, and checks its own section.
+    archive: IgnoredAny,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LedgerSection {
+    origin: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DatabaseSection {
+    url: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IngestSection {
+    listen: Option<SocketAddr>,
+    receipt_key: Option<PathBuf>,
+    seal_verifier_key: Option<String>,
+    max_payload_bytes: Option<usize>,
+    max_events: Option<usize>,
+    shards: Option<usize>,
+    queue: Option<usize>,
+    memory_mib: Option<usize>,
+    read_connections: Option<u32>,
+}
+
+/// Where settings come from: the file, and what overrides it.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Settings {
+    /// Settings file; `tally.toml` is read where it is there and no other is named
+    #[arg(long, env = "TALLY_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Name of the ledger [ledger.origin]
+    #[arg(long, env = "TALLY_LEDGER_ORIGIN")]
+    origin: Option<String>,
+    /// Postgres URL [database.url]
+    #[arg(long, env = "TALLY_DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    database_url: Option<String>,
+    /// Address and port to listen on, 127.0.0.1:8080 by default [ingest.listen]
+    #[arg(long, env = "TALLY_INGEST_LISTEN", value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// PKCS#8 PEM file with the receipt key [ingest.receipt_key]
+    #[arg(long, env = "TALLY_INGEST_RECEIPT_KEY", value_name = "FILE")]
+    receipt_key: Option<PathBuf>,
+    /// The seal key's public part, shown to clients [ingest.seal_verifier_key]
+    #[arg(long, env = "TALLY_INGEST_SEAL_VERIFIER_KEY", value_name = "KEY")]
+    seal_verifier_key: Option<String>,
+    /// Largest payload, 65536 by default, at most 1048576 [ingest.max_payload_bytes]
+    #[arg(long, env = "TALLY_INGEST_MAX_PAYLOAD_BYTES", value_name = "BYTES")]
+    max_payload_bytes: Option<usize>,
+    /// Most events in a submission, 100 by default, at most 1000 [ingest.max_events]
+    #[arg(long, env = "TALLY_INGEST_MAX_EVENTS", value_name = "N")]
+    max_events: Option<usize>,
+    /// Transactions at once, 4 by default [ingest.shards]
+    #[arg(long, env = "TALLY_INGEST_SHARDS", value_name = "N")]
+    shards: Option<usize>,
+    /// Submissions that may wait in each shard, 256 by default [ingest.queue]
+    #[arg(long, env = "TALLY_INGEST_QUEUE", value_name = "N")]
+    queue: Option<usize>,
+    /// Memory for bodies, 256 by default [ingest.memory_mib]
+    #[arg(long, env = "TALLY_INGEST_MEMORY_MIB", value_name = "MIB")]
+    memory_mib: Option<usize>,
+    /// Database connections for reading, 8 by default [ingest.read_connections]
+    #[arg(long, env = "TALLY_INGEST_READ_CONNECTIONS", value_name = "N")]
+    read_connections: Option<u32>,
+}
+
+/// The settings on their own, to be asked which variables there are.
+#[derive(Parser)]
+struct Known {
+    #[command(flatten)]
+    _settings: Settings,
+}
+
+impl Settings {
+    /// Refuses variables that look like ours and are not: a misspelt one would do nothing.
+    pub fn check_variables(names: impl IntoIterator<Item = String>) -> Result<(), ConfigError> {
+        let command = Known::command();
+        let known: Vec<_> =
+            command.get_arguments().filter_map(|argument| argument.get_env()?.to_str()).collect();
+        let unknown = names.into_iter().find(|name| {
+            name.starts_with(VARIABLES)
+                && !name.starts_with(ARCHIVE_VARIABLES)
+                && !known.contains(&name.as_str())
+        });
+        unknown.map_or(Ok(()), |name| Err(ConfigError::UnknownVariable(name)))
+    }
+
+    /// Fills in what the file says where nothing overrides it.
+    pub fn with_file(mut self) -> Result<Self, ConfigError> {
+        let path = self.config.clone();
+        let path = path.unwrap_or_else(|| PathBuf::from("tally.toml"));
+        let File { ledger, database, ingest, archive: IgnoredAny } =
+            match std::fs::read_to_string(&path) {
+                Ok(text) => toml::from_str(&text)
+                    .map_err(|source| ConfigError::Form { path, source: Box::new(source) })?,
+                Err(error) if self.config.is_none() && error.kind() == io::ErrorKind::NotFound => {
+                    File::default()
+                }
+                Err(source) => return Err(ConfigError::Read { path, source }),
+            };
+        self.origin = self.origin.or(ledger.origin);
+        self.database_url = self.database_url.or(database.url);
+        self.listen = self.listen.or(ingest.listen);
+        self.receipt_key = self.receipt_key.or(ingest.receipt_key);
+        self.seal_verifier_key = self.seal_verifier_key.or(ingest.seal_verifier_key);
+        self.max_payload_bytes = self.max_payload_bytes.or(ingest.max_payload_bytes);
+        self.max_events = self.max_events.or(ingest.max_events);
+        self.shards = self.shards.or(ingest.shards);
+        self.queue = self.queue.or(ingest.queue);
+        self.memory_mib = self.memory_mib.or(ingest.memory_mib);
+        self.read_connections = self.read_connections.or(ingest.read_connections);
+        Ok(self)
+    }
+
+    /// The ledger's name.
+    pub fn origin(&self) -> Result<Origin, ConfigError> {
+        let origin = self.origin.as_deref().ok_or(ConfigError::Missing {
+            key: "ledger.origin",
+            variable: "TALLY_LEDGER_ORIGIN",
+        })?;
+        Ok(Origin::new(origin)?)
+    }
+
+    /// Where the database is. May hold a password.
+    pub fn database_url(&self) -> Result<&str, ConfigError> {
+        self.database_url
+            .as_deref()
+            .ok_or(ConfigError::Missing { key: "database.url", variable: "TALLY_DATABASE_URL" })
+    }
+
+    /// Checks all of it, and reads the receipt key.
+    pub fn into_config(self) -> Result<Config, ConfigError> {
+        let origin = self.origin()?;
+        let receipt_key = self.receipt_key.as_deref().ok_or(ConfigError::Missing {
+            key: "ingest.receipt_key",
+            variable: "TALLY_INGEST_RECEIPT_KEY",
+        })?;
+        let key = keyfile::read(receipt_key)?;
+        let mut config = Config::new(origin.clone(), self.database_url()?, key);
+        config.listen = self.listen.unwrap_or(LISTEN);
+        config.seal_verifier_key = seal_key(self.seal_verifier_key.as_deref(), &origin)?;
+        config.limits = self.limits()?;
+        let positive = |key, value: Option<usize>, default| match value.unwrap_or(default) {
+            found @ 1..=4_096 => Ok(found),
+            found => Err(ConfigError::Bounds { key, found, bounds: "1 to 4096" }),
+        };
+        config.shards = positive("ingest.shards", self.shards, SHARDS)?;
+        config.queue = positive("ingest.queue", self.queue, QUEUE)?;
+        config.memory_kib = 1_024 * positive("ingest.memory_mib", self.memory_mib, MEMORY_MIB)?;
+        if config.memory_kib * 1_024 < config.limits.max_body_bytes() {
+            return Err(ConfigError::Bounds {
+                key: "ingest.memory_mib",
+                found: config.memory_kib / 1_024,
+                bounds: "one body of max_events * max_payload_bytes must fit",
+            });
+        }
+        config.read_connections = self.read_connections.unwrap_or(READ_CONNECTIONS).max(1);
+        Ok(config)
+    }
+
+    fn limits(&self) -> Result<Limits, ConfigError> {
+        let bytes = self.max_payload_bytes.unwrap_or(PAYLOAD_BYTES_DEFAULT);
+        let events = self.max_events.unwrap_or(SUBMISSION_EVENTS_DEFAULT);
+        let bounds = |key, found, bounds| ConfigError::Bounds { key, found, bounds };
+        Limits::new(bytes, SUBMISSION_EVENTS_DEFAULT).ok_or(bounds(
+            "ingest.max_payload_bytes",
+            bytes,
+            "1 to 1048576",
+        ))?;
+        Limits::new(bytes, events).ok_or(bounds("ingest.max_events", events, "1 to 1000"))
+    }
+}
+
+fn seal_key(text: Option<&str>, origin: &Origin) -> Result<Option<VerifierKey>, ConfigError> {
+    let Some(text) = text else {
+        return Ok(None);
+    };
+    let key: VerifierKey = text.parse()?;
+    if key.name() == origin.as_str() {
+        Ok(Some(key))
+    } else {
+        Err(ConfigError::SealKeyName { found: key.name().to_owned(), origin: origin.clone() })
+    }
+}
+
+/// As `tally.toml` would say it, without secrets: what is set, and the defaults of what is not.
+impl fmt::Display for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |f: &mut fmt::Formatter<'_>, key, value: Option<&str>| match value {
+            Some(value) => writeln!(f, "{key} = {}", toml::Value::from(value)),
+            None => writeln!(f, "# {key} is not set"),
+        };
+        let path = self.receipt_key.as_deref().map(Path::to_string_lossy);
+        writeln!(f, "[ledger]")?;
+        text(f, "origin", self.origin.as_deref())?;
+        writeln!(f, "\n[database]")?;
+        text(f, "url", self.database_url.as_deref().map(masked).as_deref())?;
+        writeln!(f, "\n[ingest]")?;
+        let listen = self.listen.unwrap_or(LISTEN).to_string();
+        text(f, "listen", Some(&listen))?;
+        text(f, "receipt_key", path.as_deref())?;
+        text(f, "seal_verifier_key", self.seal_verifier_key.as_deref())?;
+        for (key, value, default) in [
+            ("max_payload_bytes", self.max_payload_bytes, PAYLOAD_BYTES_DEFAULT),
+            ("max_events", self.max_events, SUBMISSION_EVENTS_DEFAULT),
+            ("shards", self.shards, SHARDS),
+            ("queue", self.queue, QUEUE),
+            ("memory_mib", self.memory_mib, MEMORY_MIB),
+        ] {
+            writeln!(f, "{key} = {}", value.unwrap_or(default))?;
+        }
+        let connections = self.read_connections.unwrap_or(READ_CONNECTIONS);
+        writeln!(f, "read_connections = {connections}")
+    }
+}
+
+/// A database URL without what may be secret: the password, and parameters, where one may stand too.
+fn masked(text: &str) -> String {
+    const MASK: &str = "****";
+    let Ok(mut url) = url::Url::parse(text) else {
+        return MASK.to_owned();
+    };
+    if url.password().is_some() && url.set_password(Some(MASK)).is_err() {
+        return MASK.to_owned();
+    }
+    let pairs: Vec<(String, String)> = url
+        .query_pairs()
+        .map(|(name, value)| match &*name {
+            "host" | "port" | "dbname" | "sslmode" => (name.into_owned(), value.into_owned()),
+            _ => (name.into_owned(), MASK.to_owned()),
+        })
+        .collect();
+    if !pairs.is_empty() {
+        url.query_pairs_mut().clear().extend_pairs(pairs);
+    }
+    url.into()
+}
+
+/// The settings, complete and checked. Holds secrets, so it is never printed.
+#[derive(Clone)]
+pub struct Config {
+    /// The ledger's name.
+    pub origin: Origin,
+    /// Where the database is. May hold a password.
+    pub database_url: String,
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Signs receipts and heads.
+    pub receipt_key: SigningKey,
+    /// The seal key's public part, shown to clients.
+    pub seal_verifier_key: Option<VerifierKey>,
+    /// What a submission may have.
+    pub limits: Limits,
+    /// Transactions at once.
+    pub shards: usize,
+    /// Submissions that may wait in each shard.
+    pub queue: usize,
+    /// Memory for bodies that are read, checked or waiting, in KiB.
+    pub memory_kib: usize,
+    /// Database connections for reading.
+    pub read_connections: u32,
+}
+
+impl Config {
+    /// The defaults, on a free port of this machine.
+    pub fn new(origin: Origin, database_url: &str, receipt_key: SigningKey) -> Self {
+        Self {
+            origin,
+            database_url: database_url.to_owned(),
+            listen: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0),
+            receipt_key,
+            seal_verifier_key: None,
+            limits: Limits::default(),
+            shards: SHARDS,
+            queue: QUEUE,
+            memory_kib: 1_024 * MEMORY_MIB,
+            read_connections: READ_CONNECTIONS,
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! `tally-ingest`: see `tally-ingest --help`.
+
+fn main() -> std::process::ExitCode {
+    ingest::cli::main()
+}
