@@ -29,17 +29,11 @@ impl Limits {
     /// some 256 bytes a row: so even where nothing can be compressed, an object stays below 256 MiB
     /// (which one PUT can always carry), and one chunk and its object fit the memory of a small
     /// machine.
-    pub const DEFAULT: Self = Self {
-        rows: 4 * 65_536,
-        payload_bytes: 64 << 20,
-    };
+    pub const DEFAULT: Self = Self { rows: 4 * 65_536, payload_bytes: 64 << 20 };
 }
 
 const _: () = {
-    let Limits {
-        rows,
-        payload_bytes,
-    } = Limits::DEFAULT;
+    let Limits { rows, payload_bytes } = Limits::DEFAULT;
     assert!(2 * payload_bytes + 256 * rows <= 256 << 20);
 };
 
@@ -213,9 +207,7 @@ impl<'a> ChunkMaker<'a> {
     /// Whether the submission still fits. The first one always does: a chunk never splits one.
     pub fn fits(&self, submission: &Submission, limits: &Limits) -> bool {
         let rows = self.leaves.size();
-        let bytes = self
-            .payload_bytes
-            .saturating_add(submission.payload_bytes());
+        let bytes = self.payload_bytes.saturating_add(submission.payload_bytes());
         rows == 0 || (rows + submission.rows() <= limits.rows && bytes <= limits.payload_bytes)
     }
 
@@ -226,16 +218,12 @@ impl<'a> ChunkMaker<'a> {
 
     /// Appends a submission.
     pub fn push(&mut self, submission: &Submission) -> Result<(), ChunkError> {
-        let count = u16::try_from(submission.events.len())
-            .ok()
-            .filter(|count| *count > 0);
+        let count = u16::try_from(submission.events.len()).ok().filter(|count| *count > 0);
         let count = count.ok_or(ChunkError::Count(self.next_seq.get()))?;
         for (index, event) in (0_u16..count).zip(&submission.events) {
             self.push_event(submission, index, count, event)?;
         }
-        self.payload_bytes = self
-            .payload_bytes
-            .saturating_add(submission.payload_bytes());
+        self.payload_bytes = self.payload_bytes.saturating_add(submission.payload_bytes());
         Ok(())
     }
 
@@ -248,20 +236,12 @@ impl<'a> ChunkMaker<'a> {
     ) -> Result<(), ChunkError> {
         let seq = event.seq;
         if seq != self.next_seq.get() {
-            return Err(ChunkError::Seq {
-                expected: self.next_seq.get(),
-                found: seq,
-            });
+            return Err(ChunkError::Seq { expected: self.next_seq.get(), found: seq });
         }
         let recorded_at = self.time(seq, submission.recorded_at)?;
         let differs = |column, expected: &dyn ToString, found: &dyn ToString| {
             let (expected, found) = (expected.to_string(), found.to_string());
-            ChunkError::Differs {
-                seq,
-                column,
-                expected,
-                found,
-            }
+            ChunkError::Differs { seq, column, expected, found }
         };
         let read = payload::scan(&event.payload, self.workspace, &Rules::ceiling())
             .map_err(|error| ChunkError::Payload { seq, error })?;
@@ -314,11 +294,7 @@ impl<'a> ChunkMaker<'a> {
     fn time(&mut self, seq: u64, found: i64) -> Result<Micros, ChunkError> {
         let earliest = self.times.map_or(self.hour.start(), |(_, last)| last);
         let at = Micros::new(found).filter(|at| *at >= earliest && self.hour.contains(*at));
-        let at = at.ok_or(ChunkError::Time {
-            seq,
-            found,
-            hour: self.hour,
-        })?;
+        let at = at.ok_or(ChunkError::Time { seq, found, hour: self.hour })?;
         self.times = Some((self.times.map_or(at, |(first, _)| first), at));
         Ok(at)
     }
@@ -326,9 +302,7 @@ impl<'a> ChunkMaker<'a> {
     /// Closes the chunk; `None` where it has no entry.
     pub fn finish(self) -> Result<Option<Chunk>, ChunkError> {
         let rows = self.leaves.size();
-        let last_seq = rows
-            .checked_sub(1)
-            .and_then(|rows| self.first_seq.checked_add(rows));
+        let last_seq = rows.checked_sub(1).and_then(|rows| self.first_seq.checked_add(rows));
         let (Some(last_seq), Some((first_at, last_at))) = (last_seq, self.times) else {
             return Ok(None);
         };

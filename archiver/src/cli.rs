@@ -6,12 +6,13 @@
 use std::fmt;
 use std::io::Write as _;
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Parser, Subcommand};
 use ledger::time::Micros;
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
 use verifier::store::FileSource;
 
 use crate::SealError;
@@ -20,6 +21,9 @@ use crate::config::{Config, ConfigError, Settings};
 use crate::seal::{Archiver, Sealed, SealedHour};
 use crate::status::{Status, status};
 use crate::vault::FileVault;
+
+/// How long to try to reach the database.
+const CONNECT: Duration = Duration::from_secs(3);
 
 /// Seals closed hours of the ledger into its archive.
 ///
@@ -85,23 +89,21 @@ pub fn run() -> ExitCode {
 }
 
 fn now() -> Result<Micros, CliError> {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_err(|_| CliError::Clock)?;
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| CliError::Clock)?;
     let micros = i64::try_from(since.as_micros()).ok().and_then(Micros::new);
     micros.ok_or(CliError::Clock)
 }
 
 impl Cli {
     fn run(self) -> Result<(), CliError> {
+        let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        Settings::check_variables(names)?;
         let config = self.settings.load()?;
         if self.print_config {
             return Ok(write!(std::io::stdout(), "{config}")?);
         }
         let command = self.command.ok_or(CliError::NoCommand)?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (text, json) = runtime.block_on(async {
             match command {
                 Command::Seal => {
@@ -109,8 +111,7 @@ impl Cli {
                     Ok::<_, CliError>((sealed.to_string(), sealed_json(&sealed)))
                 }
                 Command::Status => {
-                    let pool = PgPool::connect(&config.database_url).await;
-                    let pool = pool.map_err(SealError::from)?;
+                    let pool = connect(&config).await?;
                     let source = FileSource::open(&config.archive_url).map_err(SealError::from)?;
                     let status = status(&pool, &source, now()?).await?;
                     Ok((status.to_string(), status_json(&status)))
@@ -118,20 +119,19 @@ impl Cli {
             }
         })?;
         let mut out = std::io::stdout();
-        Ok(if self.json {
-            writeln!(out, "{json}")
-        } else {
-            write!(out, "{text}")
-        }?)
+        Ok(if self.json { writeln!(out, "{json}") } else { write!(out, "{text}") }?)
     }
+}
+
+async fn connect(config: &Config) -> Result<PgPool, SealError> {
+    let options = PgPoolOptions::new().acquire_timeout(CONNECT).max_connections(1);
+    Ok(options.connect(&config.database_url).await?)
 }
 
 async fn seal(config: &Config) -> Result<Sealed, CliError> {
     let signer = config.signer()?;
     let vault = FileVault::open(&config.archive_url).map_err(SealError::from)?;
-    let pool = PgPool::connect(&config.database_url)
-        .await
-        .map_err(SealError::from)?;
+    let pool = connect(config).await?;
     let archiver = Archiver {
         pool,
         vault: &vault,
@@ -146,20 +146,9 @@ async fn seal(config: &Config) -> Result<Sealed, CliError> {
 impl fmt::Display for Sealed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.recovered > 0 {
-            writeln!(
-                f,
-                "took up {} leaves that an earlier run had published",
-                self.recovered
-            )?;
+            writeln!(f, "took up {} leaves that an earlier run had published", self.recovered)?;
         }
-        for SealedHour {
-            hour,
-            chunks,
-            events,
-            payload_bytes,
-            object_bytes,
-        } in &self.hours
-        {
+        for SealedHour { hour, chunks, events, payload_bytes, object_bytes } in &self.hours {
             writeln!(
                 f,
                 "sealed {hour}: {events} events in {chunks} chunks, {payload_bytes} bytes of \
@@ -194,17 +183,11 @@ impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.last_hour {
             None => writeln!(f, "nothing is sealed yet")?,
-            Some(hour) => writeln!(
-                f,
-                "sealed through {hour}, {} hours behind the clock",
-                self.hours_behind
-            )?,
+            Some(hour) => {
+                writeln!(f, "sealed through {hour}, {} hours behind the clock", self.hours_behind)?
+            }
         }
-        writeln!(
-            f,
-            "the log has {} leaves of {} workspaces",
-            self.log_size, self.workspaces
-        )?;
+        writeln!(f, "the log has {} leaves of {} workspaces", self.log_size, self.workspaces)?;
         match self.stored_log_size {
             Some(size) if size == self.log_size => Ok(()),
             None if self.log_size == 0 => Ok(()),

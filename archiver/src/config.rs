@@ -40,6 +40,9 @@ pub enum ConfigError {
         /// What is wrong.
         error: Box<toml::de::Error>,
     },
+    /// A variable of ours that names no setting.
+    #[error("variable {0} names no setting; `tally-archiver --help` lists those there are")]
+    UnknownVariable(String),
     /// A setting is nowhere to be found.
     #[error("`{key}` is not set: set it in tally.toml, as {variable}, or by its flag")]
     Missing {
@@ -122,20 +125,10 @@ pub struct Settings {
     #[arg(long, env = "TALLY_ARCHIVE_URL", value_name = "URL", global = true)]
     archive_url: Option<String>,
     /// PKCS#8 PEM file with the seal key [archive.seal_key]
-    #[arg(
-        long,
-        env = "TALLY_ARCHIVE_SEAL_KEY",
-        value_name = "FILE",
-        global = true
-    )]
+    #[arg(long, env = "TALLY_ARCHIVE_SEAL_KEY", value_name = "FILE", global = true)]
     seal_key: Option<PathBuf>,
     /// How long an hour stays open after its end [archive.grace_seconds]
-    #[arg(
-        long,
-        env = "TALLY_ARCHIVE_GRACE_SECONDS",
-        value_name = "SECONDS",
-        global = true
-    )]
+    #[arg(long, env = "TALLY_ARCHIVE_GRACE_SECONDS", value_name = "SECONDS", global = true)]
     grace_seconds: Option<u64>,
 }
 
@@ -155,29 +148,35 @@ pub struct Config {
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {
-    fs::read_to_string(path).map_err(|error| ConfigError::Read {
-        path: path.to_owned(),
-        error,
-    })
+    fs::read_to_string(path).map_err(|error| ConfigError::Read { path: path.to_owned(), error })
 }
 
+/// What the names of the variables of our own section start with.
+const VARIABLES: &str = "TALLY_ARCHIVE_";
+
 impl Settings {
+    /// Refuses variables that look like ours and are not: a misspelt one would do nothing.
+    pub fn check_variables(names: impl IntoIterator<Item = String>) -> Result<(), ConfigError> {
+        let command = Self::augment_args(clap::Command::new(""));
+        let known: Vec<_> =
+            command.get_arguments().filter_map(|argument| argument.get_env()?.to_str()).collect();
+        let unknown = names
+            .into_iter()
+            .find(|name| name.starts_with(VARIABLES) && !known.contains(&name.as_str()));
+        unknown.map_or(Ok(()), |name| Err(ConfigError::UnknownVariable(name)))
+    }
+
     /// Puts the settings together.
     pub fn load(self) -> Result<Config, ConfigError> {
-        let path = self
-            .config
-            .clone()
-            .unwrap_or_else(|| PathBuf::from("tally.toml"));
+        let path = self.config.clone().unwrap_or_else(|| PathBuf::from("tally.toml"));
         let file = match read(&path) {
             Err(ConfigError::Read { error, .. })
                 if self.config.is_none() && error.kind() == io::ErrorKind::NotFound =>
             {
                 File::default()
             }
-            text => toml::from_str(&text?).map_err(|error| ConfigError::Form {
-                path,
-                error: Box::new(error),
-            })?,
+            text => toml::from_str(&text?)
+                .map_err(|error| ConfigError::Form { path, error: Box::new(error) })?,
         };
         let missing = |key, variable| ConfigError::Missing { key, variable };
         let origin = self.origin.or(file.ledger.origin);
@@ -200,19 +199,15 @@ impl Config {
     /// Reads the seal key.
     pub fn signer(&self) -> Result<NoteSigner, ConfigError> {
         let path = || self.seal_key.clone();
-        let metadata = fs::metadata(&self.seal_key).map_err(|error| ConfigError::Read {
-            path: path(),
-            error,
-        })?;
+        let metadata = fs::metadata(&self.seal_key)
+            .map_err(|error| ConfigError::Read { path: path(), error })?;
         let mode = metadata.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
             return Err(ConfigError::Mode { path: path(), mode });
         }
         let pem = Zeroizing::new(read(&self.seal_key)?);
-        let key = SigningKey::from_pem(&pem).map_err(|error| ConfigError::Key {
-            path: path(),
-            error,
-        })?;
+        let key =
+            SigningKey::from_pem(&pem).map_err(|error| ConfigError::Key { path: path(), error })?;
         Ok(NoteSigner::seal(&self.origin, key))
     }
 }
@@ -236,14 +231,49 @@ impl fmt::Debug for Config {
 
 /// A URL without what may be secret: the password, and the parameters, where one may stand too.
 fn masked(url: &str) -> String {
-    let (url, parameters) = match url.split_once('?') {
-        Some((url, _)) => (url, "?****"),
+    let (address, parameters) = match url.split_once('?') {
+        Some((address, _)) => (address, "?****"),
         None => (url, ""),
     };
-    let parts = url.split_once("://").and_then(|(scheme, rest)| {
-        let (login, host) = rest.rsplit_once('@')?;
-        let (user, _) = login.split_once(':')?;
-        Some(format!("{scheme}://{user}:****@{host}"))
-    });
-    parts.unwrap_or_else(|| url.to_owned()) + parameters
+    let Some((scheme, rest)) = address.split_once("://") else { return "****".to_owned() };
+    let rest = match rest.rsplit_once('@') {
+        Some((login, host)) => {
+            let user = login.split(':').next().unwrap_or_default();
+            format!("{user}:****@{host}")
+        }
+        None => rest.to_owned(),
+    };
+    format!("{scheme}://{rest}{parameters}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_password_is_ever_shown() {
+        for (url, shown) in [
+            ("postgres://tally:geheim@db:5432/ledger", "postgres://tally:****@db:5432/ledger"),
+            ("postgres://tally:ge@heim@db/ledger", "postgres://tally:****@db/ledger"),
+            ("postgres://db/ledger?password=geheim", "postgres://db/ledger?****"),
+            ("postgres://db/ledger", "postgres://db/ledger"),
+            ("password=geheim host=db", "****"),
+        ] {
+            assert_eq!(masked(url), shown);
+        }
+    }
+
+    #[test]
+    fn a_misspelt_variable_or_key_is_refused() {
+        let check = |name: &str| Settings::check_variables([name.to_owned()]);
+        assert!(check("TALLY_ARCHIVE_URL").is_ok());
+        assert!(check("TALLY_INGEST_LISTEN").is_ok());
+        assert!(matches!(
+            check("TALLY_ARCHIVE_GRACE"),
+            Err(ConfigError::UnknownVariable(name)) if name == "TALLY_ARCHIVE_GRACE"
+        ));
+        assert!(toml::from_str::<File>("[archive]\nurl = \"/a\"\n[ingest]\nx = 1").is_ok());
+        assert!(toml::from_str::<File>("[archive]\nuri = \"/a\"").is_err());
+        assert!(toml::from_str::<File>("[arhcive]").is_err());
+    }
 }

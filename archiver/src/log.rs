@@ -37,9 +37,7 @@ pub struct Log {
 /// Which object holds the end of a row of `count` hashes or entries: its index, and how many of
 /// them it holds. `None` where the row ends with a full one.
 fn edge(count: u64) -> Option<(u64, u16)> {
-    let width = u16::try_from(count % TILE_WIDTH)
-        .ok()
-        .filter(|width| *width > 0)?;
+    let width = u16::try_from(count % TILE_WIDTH).ok().filter(|width| *width > 0)?;
     Some((count / TILE_WIDTH, width))
 }
 
@@ -54,11 +52,7 @@ fn partials(size: u64) -> Vec<Artefact> {
     let bundle = edge(size).map(|(index, width)| Artefact::Bundle { index, width });
     let tiles = (0..8_u8).filter_map(|level| {
         let (index, width) = edge(size >> (8 * u32::from(level)))?;
-        Some(Artefact::Tile {
-            level,
-            index,
-            width,
-        })
+        Some(Artefact::Tile { level, index, width })
     });
     bundle.into_iter().chain(tiles).collect()
 }
@@ -66,16 +60,11 @@ fn partials(size: u64) -> Vec<Artefact> {
 /// What fuller tiles and bundles replace when a log grows from `old` to `new` leaves.
 pub fn superseded(old: u64, new: u64) -> Vec<Artefact> {
     let kept = partials(new);
-    partials(old)
-        .into_iter()
-        .filter(|artefact| !kept.contains(artefact))
-        .collect()
+    partials(old).into_iter().filter(|artefact| !kept.contains(artefact)).collect()
 }
 
 fn read(source: &dyn ArchiveSource, artefact: &Artefact) -> Result<Vec<u8>, LogError> {
-    source
-        .get(&artefact.to_string())?
-        .ok_or_else(|| LogError::Missing(artefact.clone()))
+    source.get(&artefact.to_string())?.ok_or_else(|| LogError::Missing(artefact.clone()))
 }
 
 /// The first `width` entries of a bundle of a log that has `stored` leaves.
@@ -128,11 +117,7 @@ impl Log {
                 continue;
             };
             let whole = width_at(index, stored >> shift);
-            let artefact = Artefact::Tile {
-                level,
-                index,
-                width: whole,
-            };
+            let artefact = Artefact::Tile { level, index, width: whole };
             let hashes = layout::decode_tile(&read(source, &artefact)?, whole);
             let mut hashes = hashes.ok_or(LogError::Malformed(artefact))?;
             hashes.truncate(usize::from(width));
@@ -145,11 +130,7 @@ impl Log {
         }
         // The widths above come from the size, so they fit it.
         let tiles = TileBuilder::resume(size, levels).unwrap_or_default();
-        Ok(Self {
-            tiles,
-            tail,
-            ..Self::default()
-        })
+        Ok(Self { tiles, tail, ..Self::default() })
     }
 
     /// Leaves in the log.
@@ -165,8 +146,7 @@ impl Log {
     /// Appends a leaf, and gives its index.
     pub fn append(&mut self, leaf: &[u8]) -> Result<u64, LogError> {
         let index = self.size();
-        self.full_tiles
-            .extend(self.tiles.push(merkle::leaf_hash(leaf)));
+        self.full_tiles.extend(self.tiles.push(merkle::leaf_hash(leaf)));
         self.tail.push(leaf.to_vec());
         if u64::try_from(self.tail.len()) == Ok(TILE_WIDTH) {
             let bundle = self.bundle(index / TILE_WIDTH)?;

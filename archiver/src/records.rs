@@ -76,13 +76,7 @@ impl<'a> Records<'a> {
     /// was recorded at `before` (microseconds since 1970) or later.
     pub fn new(workspace: &'a Workspace, first_seq: i64, before: i64) -> Self {
         let frames = VecDeque::new();
-        Self {
-            workspace,
-            next_seq: first_seq,
-            before,
-            frames,
-            done: false,
-        }
+        Self { workspace, next_seq: first_seq, before, frames, done: false }
     }
 
     /// The next submission with its events.
@@ -93,11 +87,7 @@ impl<'a> Records<'a> {
         if self.frames.is_empty() && !self.done {
             self.fetch_frames(conn).await?;
         }
-        let Some(Frame {
-            count,
-            mut submission,
-        }) = self.frames.pop_front()
-        else {
+        let Some(Frame { count, mut submission }) = self.frames.pop_front() else {
             return Ok(None);
         };
         let rows = sqlx::query(

@@ -39,10 +39,7 @@ fn read(text: &str, signer: &NoteSigner) -> Result<Checkpoint, Disagreement> {
     if checkpoint.origin.as_str() == key.name() {
         Ok(checkpoint)
     } else {
-        Err(Disagreement::Checkpoint(format!(
-            "it is of the ledger {}",
-            checkpoint.origin
-        )))
+        Err(Disagreement::Checkpoint(format!("it is of the ledger {}", checkpoint.origin)))
     }
 }
 
@@ -56,12 +53,7 @@ pub async fn recover(
     let mut state = State::load(conn).await?;
     let Some(stored) = vault.get(&Artefact::Checkpoint.to_string())? else {
         return match published {
-            None => Ok(Start {
-                state,
-                log: Log::new(),
-                checkpoint: None,
-                recovered: 0,
-            }),
+            None => Ok(Start { state, log: Log::new(), checkpoint: None, recovered: 0 }),
             Some(Published { size, .. }) => Err(Disagreement::StoreEmpty { size }.into()),
         };
     };
@@ -73,11 +65,7 @@ pub async fn recover(
         Some(known) => (known.size, read(&known.note, signer)?.root),
     };
     if checkpoint.size < size {
-        return Err(Disagreement::StoreBehind {
-            database: size,
-            store: checkpoint.size,
-        }
-        .into());
+        return Err(Disagreement::StoreBehind { database: size, store: checkpoint.size }.into());
     }
     // What the database knows must be a prefix of the store's log, and the leaves behind it must
     // lead to the store's checkpoint: together that is a consistency proof.
@@ -94,11 +82,7 @@ pub async fn recover(
         marks.push(mark);
     }
     if prefix != root || log.root() != checkpoint.root {
-        return Err(Disagreement::Forked {
-            size,
-            store: checkpoint.size,
-        }
-        .into());
+        return Err(Disagreement::Forked { size, store: checkpoint.size }.into());
     }
     if !leaves.is_empty() {
         for artefact in superseded(size, checkpoint.size) {
@@ -107,17 +91,9 @@ pub async fn recover(
         // The objects that the leaves fill are in the store: it has a checkpoint over them.
         log.take_bundles()?;
         log.take_tiles();
-        let published = Published {
-            size: checkpoint.size,
-            note: stored.clone(),
-        };
+        let published = Published { size: checkpoint.size, note: stored.clone() };
         save(conn, &marks, &published).await?;
     }
     let recovered = checkpoint.size - size;
-    Ok(Start {
-        state,
-        log,
-        checkpoint: Some(stored),
-        recovered,
-    })
+    Ok(Start { state, log, checkpoint: Some(stored), recovered })
 }

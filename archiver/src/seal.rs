@@ -94,11 +94,7 @@ impl Archiver<'_> {
         let mut start = recover(conn, self.vault, &self.signer).await?;
         check_heads(conn, &start.state).await?;
         let log_size = start.log.size();
-        let mut sealed = Sealed {
-            hours: Vec::new(),
-            log_size,
-            recovered: start.recovered,
-        };
+        let mut sealed = Sealed { hours: Vec::new(), log_size, recovered: start.recovered };
         let Some(open) = first_open_hour(now, grace) else {
             return Ok(sealed);
         };
@@ -112,9 +108,7 @@ impl Archiver<'_> {
             next = first_hour(conn).await?;
         }
         while let Some(hour) = next.filter(|hour| *hour < open) {
-            sealed
-                .hours
-                .push(self.seal_hour(conn, &mut start, hour).await?);
+            sealed.hours.push(self.seal_hour(conn, &mut start, hour).await?);
             sealed.log_size = start.log.size();
             next = hour.next();
         }
@@ -122,11 +116,7 @@ impl Archiver<'_> {
     }
 
     fn reach(&self, step: Step) -> Result<(), SealError> {
-        if self.probe.go_on(step) {
-            Ok(())
-        } else {
-            Err(SealError::Stopped(step))
-        }
+        if self.probe.go_on(step) { Ok(()) } else { Err(SealError::Stopped(step)) }
     }
 
     fn sign(&self, body: &str) -> String {
@@ -138,17 +128,14 @@ impl Archiver<'_> {
     }
 
     async fn check_origin(&self, conn: &mut PgConnection) -> Result<(), SealError> {
-        let found: Option<String> = sqlx::query_scalar("SELECT origin FROM ledger")
-            .fetch_optional(conn)
-            .await?;
+        let found: Option<String> =
+            sqlx::query_scalar("SELECT origin FROM ledger").fetch_optional(conn).await?;
         match found {
             None => Err(SealError::NoLedger),
             Some(found) if found == self.origin.as_str() => Ok(()),
-            Some(found) => Err(Disagreement::Origin {
-                configured: self.origin.clone(),
-                found,
+            Some(found) => {
+                Err(Disagreement::Origin { configured: self.origin.clone(), found }.into())
             }
-            .into()),
         }
     }
 
@@ -176,30 +163,19 @@ impl Archiver<'_> {
         }
         self.reach(Step::TilesPut)?;
         let size = start.log.size();
-        let checkpoint = Checkpoint {
-            origin: self.origin.clone(),
-            size,
-            root: start.log.root(),
-        };
+        let checkpoint = Checkpoint { origin: self.origin.clone(), size, root: start.log.root() };
         let checkpoint = self.sign(&checkpoint.to_body());
         // The lock is held for as long as its connection lives: an archiver that was cut off from
         // the database must not publish any more, as another one may have gone further.
         sqlx::query("SELECT 1").execute(&mut *conn).await?;
         let before = start.checkpoint.as_deref().map(str::as_bytes);
-        self.vault.replace(
-            &Artefact::Checkpoint.to_string(),
-            before,
-            checkpoint.as_bytes(),
-        )?;
+        self.vault.replace(&Artefact::Checkpoint.to_string(), before, checkpoint.as_bytes())?;
         self.reach(Step::CheckpointPut)?;
         for artefact in superseded(old, size) {
             self.vault.remove(&artefact.to_string())?;
         }
         self.reach(Step::Trimmed)?;
-        let published = Published {
-            size,
-            note: checkpoint,
-        };
+        let published = Published { size, note: checkpoint };
         save(conn, &work.marks, &published).await?;
         self.reach(Step::Marked)?;
         start.state = work.state;
@@ -216,15 +192,9 @@ impl Archiver<'_> {
         let (mut seq, mut link) = match work.state.tail(workspace) {
             None => (Seq::FIRST, genesis_link(&self.origin, workspace)),
             // Nothing follows on a full chain: the query for its next entry finds none.
-            Some(tail) => (
-                tail.last_seq.next().unwrap_or(tail.last_seq),
-                tail.last_link,
-            ),
+            Some(tail) => (tail.last_seq.next().unwrap_or(tail.last_seq), tail.last_link),
         };
-        let wrong = |error| Disagreement::Record {
-            workspace: workspace.clone(),
-            error,
-        };
+        let wrong = |error| Disagreement::Record { workspace: workspace.clone(), error };
         let mut records = Records::new(workspace, seq.get().cast_signed(), work.hour.end());
         let mut maker: Option<ChunkMaker<'_>> = None;
         let mut part = 0;
@@ -232,9 +202,7 @@ impl Archiver<'_> {
             let submission = records.next(conn).await?;
             // A chunk ends where the next submission does not fit, or where there is none.
             let fits = |maker: &mut ChunkMaker<'_>| {
-                submission
-                    .as_ref()
-                    .is_some_and(|next| maker.fits(next, &self.limits))
+                submission.as_ref().is_some_and(|next| maker.fits(next, &self.limits))
             };
             if let Some(full) = maker.take_if(|maker| !fits(maker)) {
                 (seq, link) = full.end();
@@ -265,22 +233,9 @@ impl Archiver<'_> {
         part: u64,
         chunk: Chunk,
     ) -> Result<(), SealError> {
-        let Chunk {
-            object,
-            first_seq,
-            last_seq,
-            ..
-        } = chunk;
-        let range = Range {
-            workspace: workspace.clone(),
-            hour: work.hour,
-            first_seq,
-            last_seq,
-        };
-        let events = Artefact::Events {
-            range: range.clone(),
-            erasure: 0,
-        };
+        let Chunk { object, first_seq, last_seq, .. } = chunk;
+        let range = Range { workspace: workspace.clone(), hour: work.hour, first_seq, last_seq };
+        let events = Artefact::Events { range: range.clone(), erasure: 0 };
         let manifest = ChunkManifest {
             origin: self.origin.clone(),
             workspace: workspace.clone(),
@@ -293,10 +248,7 @@ impl Archiver<'_> {
             root: chunk.root,
             first_recorded_at: chunk.first_recorded_at,
             last_recorded_at: chunk.last_recorded_at,
-            prev_manifest: work
-                .state
-                .tail(workspace)
-                .map_or(Digest::ZERO, |tail| tail.manifest),
+            prev_manifest: work.state.tail(workspace).map_or(Digest::ZERO, |tail| tail.manifest),
             amends: Digest::ZERO,
             object: events.to_string(),
             digest: ObjectDigest::of(&object),
@@ -333,10 +285,7 @@ impl Archiver<'_> {
             chunks: work.sealed.chunks,
             workspaces: u64::try_from(heads.len()).unwrap_or(u64::MAX),
             heads_root: heads.root(),
-            prev_hour: work
-                .state
-                .last_hour()
-                .map_or(Digest::ZERO, |(_, note)| note),
+            prev_hour: work.state.last_hour().map_or(Digest::ZERO, |(_, note)| note),
         };
         let note = self.sign(&note.to_body());
         self.put(&Artefact::HourNote(work.hour), note.as_bytes())?;
@@ -346,13 +295,8 @@ impl Archiver<'_> {
 
     /// Takes a note up as a leaf to log, by the same path as a run that recovers.
     fn log_leaf(&self, work: &mut HourWork, note: String) -> Result<(), SealError> {
-        let mark =
-            Mark::read(note.as_bytes(), self.signer.verifier(), &self.origin).map_err(|error| {
-                Disagreement::Leaf {
-                    index: work.next_index(),
-                    error,
-                }
-            })?;
+        let mark = Mark::read(note.as_bytes(), self.signer.verifier(), &self.origin)
+            .map_err(|error| Disagreement::Leaf { index: work.next_index(), error })?;
         work.state.apply(&mark);
         work.marks.push(mark);
         work.leaves.push(note);
@@ -373,27 +317,13 @@ struct HourWork {
 
 impl HourWork {
     fn new(hour: Hour, start: &Start) -> Self {
-        let sealed = SealedHour {
-            hour,
-            chunks: 0,
-            events: 0,
-            payload_bytes: 0,
-            object_bytes: 0,
-        };
+        let sealed = SealedHour { hour, chunks: 0, events: 0, payload_bytes: 0, object_bytes: 0 };
         let (state, log_size) = (start.state.clone(), start.log.size());
-        Self {
-            hour,
-            state,
-            log_size,
-            leaves: Vec::new(),
-            marks: Vec::new(),
-            sealed,
-        }
+        Self { hour, state, log_size, leaves: Vec::new(), marks: Vec::new(), sealed }
     }
 
     fn next_index(&self) -> u64 {
-        self.log_size
-            .saturating_add(u64::try_from(self.leaves.len()).unwrap_or(u64::MAX))
+        self.log_size.saturating_add(u64::try_from(self.leaves.len()).unwrap_or(u64::MAX))
     }
 }
 
@@ -439,12 +369,7 @@ async fn workspaces_with_entries(
             Workspace::new(row.try_get("workspace")?).map_err(Disagreement::Workspace)?;
         if row.try_get::<i64, _>("recorded_at")? < hour.start().get() {
             let seq = row.try_get("seq")?;
-            return Err(Disagreement::Late {
-                workspace,
-                seq,
-                hour,
-            }
-            .into());
+            return Err(Disagreement::Late { workspace, seq, hour }.into());
         }
         workspaces.push(workspace);
     }

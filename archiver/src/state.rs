@@ -61,13 +61,7 @@ impl Mark {
             Ok(manifest) if !manifest.is_original() => return Err(MarkError::Amends),
             Ok(manifest) => {
                 let of = manifest.origin.clone();
-                (
-                    Self::Chunk {
-                        manifest: Box::new(manifest),
-                        note,
-                    },
-                    of,
-                )
+                (Self::Chunk { manifest: Box::new(manifest), note }, of)
             }
             Err(BodyError::Kind { .. }) => {
                 let HourNote { hour, origin, .. } = HourNote::parse(body)?;
@@ -75,11 +69,7 @@ impl Mark {
             }
             Err(error) => return Err(error.into()),
         };
-        if of == *origin {
-            Ok(mark)
-        } else {
-            Err(MarkError::Origin(of))
-        }
+        if of == *origin { Ok(mark) } else { Err(MarkError::Origin(of)) }
     }
 }
 
@@ -106,16 +96,8 @@ impl State {
     pub fn apply(&mut self, mark: &Mark) {
         match mark {
             Mark::Chunk { manifest, note } => {
-                let ChunkManifest {
-                    last_seq,
-                    last_link,
-                    ..
-                } = **manifest;
-                let tail = Tail {
-                    last_seq,
-                    last_link,
-                    manifest: *note,
-                };
+                let ChunkManifest { last_seq, last_link, .. } = **manifest;
+                let tail = Tail { last_seq, last_link, manifest: *note };
                 self.tails.insert(manifest.workspace.clone(), tail);
             }
             Mark::Hour { hour, note } => self.last_hour = Some((*hour, *note)),
@@ -166,9 +148,7 @@ impl State {
         let row =
             sqlx::query("SELECT hour, note_hash FROM sealed_hours ORDER BY hour DESC LIMIT 1");
         if let Some(row) = row.fetch_optional(conn).await? {
-            let hour = Micros::new(row.try_get("hour")?)
-                .ok_or(sqlx::Error::RowNotFound)?
-                .hour();
+            let hour = Micros::new(row.try_get("hour")?).ok_or(sqlx::Error::RowNotFound)?.hour();
             state.last_hour = Some((hour, Digest::from_bytes(bytes(&row, "note_hash")?)));
         }
         Ok(state)
@@ -190,10 +170,7 @@ impl Published {
         let row = sqlx::query("SELECT log_size, checkpoint FROM published");
         let row = row.fetch_optional(conn).await?;
         row.map(|row| {
-            Ok(Self {
-                size: unsigned(&row, "log_size")?,
-                note: row.try_get("checkpoint")?,
-            })
+            Ok(Self { size: unsigned(&row, "log_size")?, note: row.try_get("checkpoint")? })
         })
         .transpose()
     }

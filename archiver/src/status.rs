@@ -36,13 +36,10 @@ pub async fn status(
     let state = State::load(&mut conn).await?;
     let published = Published::load(&mut conn).await?;
     let last_hour = state.last_hour().map(|(hour, _)| hour);
-    let behind = last_hour
-        .and_then(Hour::next)
-        .map_or(0, |next| next.until(now.hour()));
+    let behind = last_hour.and_then(Hour::next).map_or(0, |next| next.until(now.hour()));
     let stored = source.get(&Artefact::Checkpoint.to_string())?;
-    let checkpoint = stored
-        .as_deref()
-        .and_then(|bytes| Checkpoint::parse(Note::parse(bytes).ok()?.body()).ok());
+    let checkpoint =
+        stored.as_deref().and_then(|bytes| Checkpoint::parse(Note::parse(bytes).ok()?.body()).ok());
     Ok(Status {
         last_hour,
         hours_behind: u64::try_from(behind).unwrap_or(0),

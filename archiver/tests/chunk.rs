@@ -74,9 +74,7 @@ fn maker(workspace: &Workspace) -> ChunkMaker<'_> {
 fn make(submissions: &[Submission]) -> Result<Option<Chunk>, ChunkError> {
     let workspace = workspace();
     let mut maker = maker(&workspace);
-    submissions
-        .iter()
-        .try_for_each(|submission| maker.push(submission))?;
+    submissions.iter().try_for_each(|submission| maker.push(submission))?;
     maker.finish()
 }
 
@@ -89,23 +87,9 @@ fn a_chunk_holds_what_was_pushed() {
     let mut rows = Vec::new();
     for batch in ChunkRows::open(chunk.object, &origin(), &workspace(), 6).unwrap() {
         let batch = batch.unwrap();
-        rows.extend(
-            batch
-                .rows()
-                .map(|row| (row.seq, row.submission_index, row.submission_count)),
-        );
+        rows.extend(batch.rows().map(|row| (row.seq, row.submission_index, row.submission_count)));
     }
-    assert_eq!(
-        rows,
-        [
-            (1, 0, 1),
-            (2, 0, 3),
-            (3, 1, 3),
-            (4, 2, 3),
-            (5, 0, 2),
-            (6, 1, 2)
-        ]
-    );
+    assert_eq!(rows, [(1, 0, 1), (2, 0, 3), (3, 1, 3), (4, 2, 3), (5, 0, 2), (6, 1, 2)]);
 }
 
 #[test]
@@ -119,14 +103,8 @@ fn a_submission_fits_whole_or_not_at_all() {
     let workspace = workspace();
     let mut maker = maker(&workspace);
     let payload = submissions[0].events[0].payload.len() as u64;
-    let rows = |rows| Limits {
-        rows,
-        payload_bytes: 1 << 20,
-    };
-    let bytes = |payload_bytes| Limits {
-        rows: 1_000,
-        payload_bytes,
-    };
+    let rows = |rows| Limits { rows, payload_bytes: 1 << 20 };
+    let bytes = |payload_bytes| Limits { rows: 1_000, payload_bytes };
     // The first one always fits, whatever its size: there is no smaller chunk to put it in.
     assert!(maker.fits(&submissions[2], &rows(1)));
     assert!(maker.fits(&submissions[2], &bytes(1)));
@@ -165,15 +143,9 @@ fn a_record_that_is_not_what_was_recorded_is_named() {
         ChunkError::Differs { seq, column, .. } => (seq, column),
         other => panic!("{other}"),
     };
-    assert_eq!(
-        column(broken(|s| s.events[0].payload_digest[0] ^= 1)),
-        (3, "payload_digest")
-    );
+    assert_eq!(column(broken(|s| s.events[0].payload_digest[0] ^= 1)), (3, "payload_digest"));
     assert_eq!(column(broken(|s| s.events[0].link[31] ^= 1)), (3, "link"));
-    assert_eq!(
-        column(broken(|s| s.events[0].event_id[0] ^= 1)),
-        (3, "event_id")
-    );
+    assert_eq!(column(broken(|s| s.events[0].event_id[0] ^= 1)), (3, "event_id"));
     assert_eq!(column(broken(|s| s.submission_hash[0] ^= 1)), (3, "link"));
     let at = broken(|s| s.events[1].payload[0] = b'[');
     assert!(matches!(at, ChunkError::Payload { seq: 4, .. }));
@@ -184,13 +156,7 @@ fn a_record_that_is_not_what_was_recorded_is_named() {
     });
     assert_eq!(column(payload), (3, "payload_digest"));
     let gap = broken(|s| drop(s.events.remove(0)));
-    assert!(matches!(
-        gap,
-        ChunkError::Seq {
-            expected: 3,
-            found: 4
-        }
-    ));
+    assert!(matches!(gap, ChunkError::Seq { expected: 3, found: 4 }));
     assert!(matches!(broken(|s| s.events.clear()), ChunkError::Count(3)));
     let earlier = broken(|s| s.recorded_at -= 1);
     assert!(matches!(earlier, ChunkError::Time { seq: 3, .. }));

@@ -32,17 +32,10 @@ impl Memory {
         for index in old..size {
             assert_eq!(log.append(&leaf(index)).unwrap(), index);
         }
-        let objects = log
-            .take_bundles()
-            .unwrap()
-            .into_iter()
-            .chain(log.take_tiles());
+        let objects = log.take_bundles().unwrap().into_iter().chain(log.take_tiles());
         for (artefact, bytes) in objects {
             let before = self.0.insert(artefact.to_string(), bytes.clone());
-            assert!(
-                before.is_none_or(|before| before == bytes),
-                "{artefact} changed"
-            );
+            assert!(before.is_none_or(|before| before == bytes), "{artefact} changed");
         }
         for artefact in superseded(old, size) {
             assert!(self.0.remove(&artefact.to_string()).is_some(), "{artefact}");
@@ -53,9 +46,7 @@ impl Memory {
 #[test]
 fn a_log_in_steps_is_the_log_at_once() {
     // Around full tiles of both levels.
-    let sizes = [
-        1, 2, 255, 256, 257, 300, 512, 700, 65_535, 65_536, 65_537, 65_800,
-    ];
+    let sizes = [1, 2, 255, 256, 257, 300, 512, 700, 65_535, 65_536, 65_537, 65_800];
     let mut store = Memory::default();
     let mut log = Log::new();
     let mut leaves = Vec::new();
@@ -66,10 +57,8 @@ fn a_log_in_steps_is_the_log_at_once() {
         leaves.extend((log.size() - (size - leaves.len() as u64)..size).map(leaf));
         let hashes: Vec<_> = leaves.iter().map(|leaf| merkle::leaf_hash(leaf)).collect();
         assert_eq!(log.root(), merkle::root(&hashes));
-        let expected: Vec<_> = bundles(size)
-            .chain(tiles(size))
-            .map(|key| key.to_string())
-            .collect();
+        let expected: Vec<_> =
+            bundles(size).chain(tiles(size)).map(|key| key.to_string()).collect();
         assert_eq!(store.0.len(), expected.len());
         assert!(expected.iter().all(|key| store.0.contains_key(key)));
     }
@@ -81,9 +70,7 @@ fn an_older_size_is_taken_up_from_a_longer_log() {
     store.grow(&mut Log::new(), 600);
     for size in [0, 1, 255, 256, 300, 512, 599, 600] {
         let mut log = Log::load(&store, size, 600).unwrap();
-        let hashes: Vec<_> = (0..size)
-            .map(|index| merkle::leaf_hash(&leaf(index)))
-            .collect();
+        let hashes: Vec<_> = (0..size).map(|index| merkle::leaf_hash(&leaf(index))).collect();
         assert_eq!(log.root(), merkle::root(&hashes));
         let rest = read_leaves(&store, size, 600).unwrap();
         assert_eq!(rest, (size..600).map(leaf).collect::<Vec<_>>());

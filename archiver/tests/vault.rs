@@ -27,22 +27,14 @@ fn suite(vault: &dyn Vault) {
     assert!(matches!(moved, Err(VaultError::Moved(_))));
     vault.replace(checkpoint, None, b"first").unwrap();
     vault.replace(checkpoint, None, b"first").unwrap();
-    assert!(matches!(
-        vault.replace(checkpoint, None, b"second"),
-        Err(VaultError::Moved(_))
-    ));
-    vault
-        .replace(checkpoint, Some(b"first"), b"second")
-        .unwrap();
+    assert!(matches!(vault.replace(checkpoint, None, b"second"), Err(VaultError::Moved(_))));
+    vault.replace(checkpoint, Some(b"first"), b"second").unwrap();
     assert_eq!(vault.get(checkpoint).unwrap().unwrap(), b"second");
 
     let tile = "log/tile/0/000.p/7";
     vault.create(tile, b"").unwrap();
     vault.create("log/tile/0/000", b"full").unwrap();
-    assert_eq!(
-        vault.list().unwrap(),
-        [KEY, checkpoint, "log/tile/0/000", tile]
-    );
+    assert_eq!(vault.list().unwrap(), [KEY, checkpoint, "log/tile/0/000", tile]);
     vault.remove(tile).unwrap();
     vault.remove(tile).unwrap();
     assert_eq!(vault.get(tile).unwrap(), None);
@@ -70,11 +62,7 @@ fn a_directory_keeps_the_promises() {
 #[test]
 fn what_an_unfinished_write_leaves_is_no_object_and_is_cleared_away() {
     let (directory, vault) = fresh();
-    let left = directory
-        .path()
-        .join("new/archive")
-        .join(FileSource::STAGING)
-        .join("77-0");
+    let left = directory.path().join("new/archive").join(FileSource::STAGING).join("77-0");
     fs::write(&left, b"half").unwrap();
     assert!(vault.list().unwrap().is_empty());
     vault.tidy().unwrap();
@@ -87,10 +75,7 @@ fn no_write_leaves_anything_behind() {
     vault.create(KEY, b"one").unwrap();
     vault.create(KEY, b"two").unwrap_err();
     vault.replace("log/checkpoint", None, b"first").unwrap();
-    let staging = directory
-        .path()
-        .join("new/archive")
-        .join(FileSource::STAGING);
+    let staging = directory.path().join("new/archive").join(FileSource::STAGING);
     assert_eq!(fs::read_dir(staging).unwrap().count(), 0);
 }
 
@@ -99,10 +84,7 @@ fn a_key_never_leads_out_of_the_archive() {
     let (_directory, vault) = fresh();
     for key in ["../x", "/x", "a//b", "a/./b", "a/../../b", "", "a/"] {
         let refused = vault.create(key, b"");
-        assert!(
-            matches!(refused, Err(VaultError::Source(SourceError::Key(_)))),
-            "{key}"
-        );
+        assert!(matches!(refused, Err(VaultError::Source(SourceError::Key(_)))), "{key}");
         assert!(matches!(vault.get(key), Err(SourceError::Key(_))), "{key}");
     }
 }
@@ -110,19 +92,13 @@ fn a_key_never_leads_out_of_the_archive() {
 #[test]
 fn a_link_is_never_followed() {
     let (directory, vault) = fresh();
-    let (root, outside) = (
-        directory.path().join("new/archive"),
-        directory.path().join("outside"),
-    );
+    let (root, outside) = (directory.path().join("new/archive"), directory.path().join("outside"));
     fs::create_dir(&outside).unwrap();
     fs::write(outside.join("hour=16.note"), b"elsewhere").unwrap();
     symlink(&outside, root.join("hours")).unwrap();
     symlink(outside.join("hour=16.note"), root.join("note")).unwrap();
     for key in ["hours/hour=16.note", "note"] {
-        assert!(
-            matches!(vault.get(key), Err(SourceError::NotAFile(_))),
-            "{key}"
-        );
+        assert!(matches!(vault.get(key), Err(SourceError::NotAFile(_))), "{key}");
     }
     // Listed as what they are, so that an audit finds them, and not looked into.
     assert_eq!(vault.list().unwrap(), ["hours", "note"]);
@@ -131,14 +107,8 @@ fn a_link_is_never_followed() {
 #[test]
 fn an_address_is_a_directory_or_a_file_url() {
     for address in ["s3://bucket/x", "file://host/x", "file:///a%20b", ""] {
-        assert!(
-            matches!(FileSource::path(address), Err(SourceError::Address(_))),
-            "{address}"
-        );
+        assert!(matches!(FileSource::path(address), Err(SourceError::Address(_))), "{address}");
     }
     assert_eq!(FileSource::path("file:///a/b").unwrap(), Path::new("/a/b"));
-    assert!(matches!(
-        FileSource::open("/nowhere/at/all"),
-        Err(SourceError::Absent(_))
-    ));
+    assert!(matches!(FileSource::open("/nowhere/at/all"), Err(SourceError::Absent(_))));
 }

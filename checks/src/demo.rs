@@ -14,6 +14,7 @@ use ledger::time::Micros;
 
 use crate::forge::Archive;
 use crate::play::{self, VICTIM};
+use crate::postgres::{self, Postgres};
 use crate::rig::{Failure, Rig};
 
 /// What the demo is told.
@@ -35,10 +36,11 @@ const MARKER: &str = ".tally-demo";
 /// Runs the demo, and tells about it as it goes.
 pub async fn run(options: &Options, out: &mut impl Write) -> Result<(), Failure> {
     let start = Instant::now();
-    writeln!(out, "Tallystick: the whole job, on real parts\n")?;
+    writeln!(out, "Tallystick: the whole job, on real parts. Only the time is simulated.\n")?;
     writeln!(out, "1. Set up: keys, a Postgres of its own, an empty ledger")?;
     prepare(&options.directory)?;
-    let rig = Rig::new(&options.directory, "ledger.example.com/demo").await?;
+    let postgres = Postgres::with(postgres::Options { fsync: true })?;
+    let rig = Rig::new(&options.directory, "ledger.example.com/demo", postgres).await?;
     writeln!(out, "   {} in {}", rig.origin, rig.directory.display())?;
 
     writeln!(out, "\n2. Submit: agents sign what they do, and send it over HTTP")?;
@@ -47,7 +49,10 @@ pub async fn run(options: &Options, out: &mut impl Write) -> Result<(), Failure>
     writeln!(out, "\n3. Seal: each closed hour becomes Parquet, signed notes and a log")?;
     seal(&rig, options.now, out).await?;
 
-    writeln!(out, "\n4. Verify: tally-verify has the archive and the auditor's trust file alone\n")?;
+    writeln!(
+        out,
+        "\n4. Verify: tally-verify has the archive and the auditor's trust file alone\n"
+    )?;
     verify(options, &rig.archive(), 0, out)?;
 
     let tampered = rig.directory.join("tampered");
@@ -104,7 +109,7 @@ fn verify(
         .output()
         .map_err(|error| format!("{}: {error}", options.verifier.display()))?;
     let text = String::from_utf8_lossy(&output.stdout);
-    writeln!(out, "{}", indented(&text))?;
+    writeln!(out, "{}\n", indented(&text))?;
     let seconds = start.elapsed().as_secs_f64();
     match output.status.code() {
         Some(code) if code == expected => {

@@ -60,7 +60,9 @@ impl Client {
         };
         match answer.await {
             Ok((200 | 201, receipt)) => Answer::Receipt(receipt),
-            Ok((status @ (408 | 429 | 500..), text)) => Answer::Unknown(format!("{status}: {text}")),
+            Ok((status @ (408 | 429 | 500..), text)) => {
+                Answer::Unknown(format!("{status}: {text}"))
+            }
             Ok((status, problem)) => Answer::Refused { status, problem },
             Err(error) => Answer::Unknown(error.to_string()),
         }

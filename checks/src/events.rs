@@ -184,8 +184,7 @@ impl Agent {
     }
 
     fn prose(&mut self, sentences: usize) -> String {
-        let chosen: Vec<_> =
-            (0..sentences).map(|_| pick(&mut self.random, &SENTENCES)).collect();
+        let chosen: Vec<_> = (0..sentences).map(|_| pick(&mut self.random, &SENTENCES)).collect();
         chosen.join(" ")
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Here: what those tests share. Real parts: [`postgres`], [`service`], [`rig`] (all of a ledger).
 //! Making load: [`events`], [`variation`], [`submission`], [`worker`], [`driver`]. Judging:
-//! [`history`], [`oracle`]. Harm: [`forge`]. And the [`demo`] with its [`play`].
+//! [`history`], [`oracle`], [`figures`]. Harm: [`forge`]. And the [`demo`] with its [`play`].
 //!
 //! Not here: anything that a user runs, but the demo.
 
@@ -10,6 +10,7 @@ pub mod bin_path;
 pub mod demo;
 pub mod driver;
 pub mod events;
+pub mod figures;
 pub mod forge;
 pub mod history;
 pub mod oracle;

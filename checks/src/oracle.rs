@@ -6,6 +6,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use ledger::entry::{Entry, genesis_link, next_link};
 use ledger::hash::Digest;
@@ -16,74 +19,13 @@ use ledger::receipt::Receipt;
 use ledger::time::Micros;
 use ledger::verify::{Report, Trust, Verdict};
 use sqlx::{FromRow, PgPool};
+use verifier::trust::TrustError;
 
-use crate::history::Record;
+use crate::figures::Figures;
+use crate::history::{self, Record};
 
-/// Findings that are told in full; the rest is counted.
-const FINDINGS_MAX: usize = 20;
 /// Rows read at a time.
 const PAGE: i64 = 10_000;
-
-/// What a comparison came to.
-#[derive(Clone, Debug, Default)]
-pub struct Figures {
-    /// Submissions that clients sent.
-    pub sent: u64,
-    /// Of these, acknowledged.
-    pub acked: u64,
-    /// Of these, refused for good.
-    pub refused: u64,
-    /// Submissions in the database.
-    pub recorded: u64,
-    /// Events in the database.
-    pub events: u64,
-    /// Submissions that were acknowledged and are not there.
-    pub lost: u64,
-    /// Submissions or events that are there twice.
-    pub doubled: u64,
-    /// Seqs that are missing.
-    pub gaps: u64,
-    /// Submissions that are there and were never sent, or were refused.
-    pub strangers: u64,
-    /// Rows, links, receipts or sealed heads that are not what they must be.
-    pub wrong: u64,
-    /// What was found, in words, the first ones of it.
-    pub findings: Vec<String>,
-}
-
-impl Figures {
-    /// Whether every promise held.
-    pub fn held(&self) -> bool {
-        self.lost + self.doubled + self.gaps + self.strangers + self.wrong == 0
-    }
-
-    fn find(&mut self, which: fn(&mut Self) -> &mut u64, finding: impl FnOnce() -> String) {
-        *which(self) += 1;
-        if self.findings.len() < FINDINGS_MAX {
-            self.findings.push(finding());
-        }
-    }
-}
-
-impl fmt::Display for Figures {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} acked lost, {} duplicates, {} gaps, {} never sent, {} wrong ({} submissions sent, \
-             {} acked, {} refused; {} recorded with {} events, links and receipts verified)",
-            self.lost,
-            self.doubled,
-            self.gaps,
-            self.strangers,
-            self.wrong,
-            self.sent,
-            self.acked,
-            self.refused,
-            self.recorded,
-            self.events
-        )
-    }
-}
 
 /// What clients know of one submission.
 #[derive(Debug)]
@@ -104,6 +46,17 @@ pub enum OracleError {
     /// The history says something that no client writes.
     #[error("the history is not one: {0}")]
     History(String),
+    /// A file cannot be read.
+    #[error("{}: {error}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What failed.
+        error: io::Error,
+    },
+    /// The trust file cannot be used.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// The database cannot be read.
     #[error("the database cannot be read: {0}")]
     Database(#[from] sqlx::Error),
@@ -129,6 +82,13 @@ struct SubmissionRow {
     last_link: Vec<u8>,
 }
 
+impl SubmissionRow {
+    /// The seq after its last event.
+    fn end(&self) -> i64 {
+        self.first_seq + i64::from(self.event_count)
+    }
+}
+
 #[derive(FromRow)]
 struct EntryRow {
     seq: i64,
@@ -140,6 +100,20 @@ struct EntryRow {
 }
 
 impl Oracle {
+    /// Reads a trust file and histories.
+    pub fn open(trust: &Path, histories: &[PathBuf]) -> Result<Self, OracleError> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            |error| OracleError::File { path, error }
+        };
+        let trust_text = fs::read_to_string(trust).map_err(failed(trust))?;
+        let mut records = Vec::new();
+        for path in histories {
+            records.extend(history::read(path).map_err(failed(path))?);
+        }
+        Self::new(verifier::trust::parse(&trust_text)?, &records)
+    }
+
     /// Takes in histories. The trust file says which ledger, and whose receipts count.
     pub fn new(trust: Trust, records: &[Record]) -> Result<Self, OracleError> {
         let mut oracle = Self { trust, sent: BTreeMap::new(), figures: Figures::default() };
@@ -189,10 +163,11 @@ impl Oracle {
             }
             return Ok(());
         }
-        let signed = Note::parse(note.as_bytes()).map_err(|error| error.to_string()).and_then(|note| {
-            let signed = self.trust.receipt_keys.iter().find_map(|key| note.verify(key).ok());
-            signed.ok_or_else(|| "not signed by a receipt key".to_owned())
-        });
+        let signed =
+            Note::parse(note.as_bytes()).map_err(|error| error.to_string()).and_then(|note| {
+                let signed = self.trust.receipt_keys.iter().find_map(|key| note.verify(key).ok());
+                signed.ok_or_else(|| "not signed by a receipt key".to_owned())
+            });
         match signed.and_then(|body| Receipt::parse(body).map_err(|error| error.to_string())) {
             Ok(receipt) => sent.receipt = Some((note.to_owned(), receipt)),
             Err(error) => self.figures.find(
@@ -224,11 +199,16 @@ impl Oracle {
                 self.figures.find(|figures| &mut figures.lost, lost);
             }
         }
-        if let Some(report) = archive
-            && report.verdict != Verdict::Proven
-        {
-            let verdict = || format!("the archive is {}", report.verdict.as_str());
-            self.figures.find(|figures| &mut figures.wrong, verdict);
+        if let Some(report) = archive {
+            let known = |name: &str| submissions.iter().any(|row| row.workspace == name);
+            for of in report.workspaces.iter().filter(|of| !known(of.workspace.as_str())) {
+                let unknown = || format!("{}: in the archive, not in the database", of.workspace);
+                self.figures.find(|figures| &mut figures.wrong, unknown);
+            }
+            if report.verdict != Verdict::Proven {
+                let verdict = || format!("the archive is {}", report.verdict.as_str());
+                self.figures.find(|figures| &mut figures.wrong, verdict);
+            }
         }
         Ok(self.figures)
     }
@@ -257,12 +237,12 @@ impl Oracle {
         };
         let mut entries: Vec<EntryRow> = Vec::new();
         for submission in submissions {
-            let count = usize::try_from(submission.event_count).unwrap_or(0);
-            if entries.len() < count {
+            let end = submission.end();
+            if entries.last().is_none_or(|last| last.seq + 1 < end) {
                 let from = entries.last().map_or(chain.next, |last| last.seq + 1);
                 entries.extend(page(pool, &name, from).await?);
             }
-            let rest = entries.split_off(count.min(entries.len()));
+            let rest = entries.split_off(entries.partition_point(|entry| entry.seq < end));
             self.submission(&mut chain, submission, &entries);
             entries = rest;
         }
@@ -311,7 +291,10 @@ impl Oracle {
         let as_sent = sent.workspace == chain.workspace
             && u64::try_from(row.counter) == Ok(sent.counter)
             && key.is_some_and(|key| key.to_string() == sent.public_key)
-            && sent.events.iter().map(|digest| digest.as_bytes().as_slice())
+            && sent
+                .events
+                .iter()
+                .map(|digest| digest.as_bytes().as_slice())
                 .eq(entries.iter().map(|entry| entry.payload_digest.as_slice()));
         if !as_sent {
             figures.find(|figures| &mut figures.wrong, || format!("{at}: not what was sent"));
@@ -325,7 +308,8 @@ impl Oracle {
             && receipt.recorded_at.get() == row.recorded_at
             && receipt.link == chain.link;
         if !as_promised {
-            figures.find(|figures| &mut figures.wrong, || format!("{at}: not what its receipt says"));
+            figures
+                .find(|figures| &mut figures.wrong, || format!("{at}: not what its receipt says"));
         }
     }
 }
@@ -363,15 +347,16 @@ impl Chain {
         row: &SubmissionRow,
         entries: &[EntryRow],
     ) {
-        for (index, entry) in entries.iter().enumerate() {
+        for entry in entries {
             let at = format!("{} seq {}", self.workspace, entry.seq);
             if entry.seq != self.next {
-                figures.find(|figures| &mut figures.gaps, || format!("{at}: after {}", self.next - 1));
+                figures
+                    .find(|figures| &mut figures.gaps, || format!("{at}: after {}", self.next - 1));
             }
             if !self.event_ids.insert(entry.event_id) {
                 figures.find(|figures| &mut figures.doubled, || format!("{at}: event_id again"));
             }
-            let link = self.link(submission_hash, index, row, entry);
+            let link = self.link(submission_hash, row, entry);
             if link.is_none_or(|link| link.as_bytes().as_slice() != entry.link) {
                 figures.find(|figures| &mut figures.wrong, || format!("{at}: the row or its link"));
             }
@@ -384,6 +369,11 @@ impl Chain {
             };
             self.sealed = self.sealed.filter(|sealed| !here(sealed));
         }
+        if self.next != row.end() {
+            let at = || format!("{} ends after {}", self.workspace, self.next - 1);
+            figures.find(|figures| &mut figures.gaps, at);
+            self.next = row.end();
+        }
         let whole = usize::try_from(row.event_count) == Ok(entries.len());
         if !whole || row.last_link != self.link.as_bytes() {
             let at = || format!("{} seq {}: submission cut", self.workspace, row.first_seq);
@@ -395,7 +385,6 @@ impl Chain {
     fn link(
         &self,
         submission_hash: Digest,
-        index: usize,
         row: &SubmissionRow,
         entry: &EntryRow,
     ) -> Option<Digest> {
@@ -412,7 +401,7 @@ impl Chain {
             event_id,
             payload_digest,
             submission_hash,
-            index_in_submission: u16::try_from(index).ok()?,
+            index_in_submission: u16::try_from(entry.seq - row.first_seq).ok()?,
             submission_count: u16::try_from(row.event_count).ok()?,
         };
         sound.then(|| next_link(&self.link, &leaf.leaf()))

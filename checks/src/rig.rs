@@ -22,8 +22,8 @@ use ledger::verify::{Policy, Report};
 use sqlx::PgPool;
 use verifier::store::FileSource;
 
-use crate::history;
-use crate::oracle::{Figures, Oracle};
+use crate::figures::Figures;
+use crate::oracle::Oracle;
 use crate::postgres::Postgres;
 use crate::worker::Worker;
 
@@ -67,14 +67,13 @@ pub struct Rig {
 }
 
 impl Rig {
-    /// Sets up a ledger in a directory that is there.
-    pub async fn new(directory: &Path, origin: &str) -> Result<Self, Failure> {
+    /// Sets up a ledger in a directory that is there, on a server that has no ledger yet.
+    pub async fn new(directory: &Path, origin: &str, postgres: Postgres) -> Result<Self, Failure> {
         let origin = Origin::new(origin)?;
         let directory = directory.canonicalize()?;
         std::fs::create_dir_all(directory.join("keys"))?;
         let seal_key = ingest::keyfile::create(&directory.join("keys/seal.pem"))?;
         let receipt_key = ingest::keyfile::create(&directory.join("keys/receipt.pem"))?;
-        let postgres = Postgres::start()?;
         ingest::store::migrate(&postgres.url(), &origin).await?;
         let pool = PgPool::connect(&postgres.url()).await?;
         let rig = Self { origin, directory, pool, postgres, seal_key, receipt_key };
@@ -141,9 +140,12 @@ impl Rig {
     }
 
     /// Compares a client's history with the database, and with the archive's report.
-    pub async fn judge(&self, history: &Path, archive: Option<&Report>) -> Result<Figures, Failure> {
-        let trust = verifier::trust::parse(&std::fs::read_to_string(self.trust())?)?;
-        let oracle = Oracle::new(trust, &history::read(history)?)?;
+    pub async fn judge(
+        &self,
+        history: &Path,
+        archive: Option<&Report>,
+    ) -> Result<Figures, Failure> {
+        let oracle = Oracle::open(&self.trust(), &[history.to_owned()])?;
         Ok(oracle.compare(&self.pool, archive).await?)
     }
 }

@@ -36,8 +36,14 @@ pub fn base(address: SocketAddr) -> String {
 impl Process {
     /// Starts `tally-ingest-under-fault` on the rig's ledger, with what it says in the rig's
     /// `service.log`. It does not wait: the service may die before it listens.
-    pub fn start(program: &Path, rig: &Rig, address: SocketAddr, arguments: &[&str]) -> io::Result<Self> {
-        let log = File::options().create(true).append(true).open(rig.directory.join("service.log"))?;
+    pub fn start(
+        program: &Path,
+        rig: &Rig,
+        address: SocketAddr,
+        arguments: &[&str],
+    ) -> io::Result<Self> {
+        let log =
+            File::options().create(true).append(true).open(rig.directory.join("service.log"))?;
         let child = Command::new(program)
             .args(["--origin", rig.origin.as_str(), "--database-url", &rig.postgres.url()])
             .args(["--listen", &address.to_string()])

@@ -3,10 +3,7 @@
 //! Here: changes of which the format accepts some and refuses others. Not here: which of them it
 //! accepts: the point is that all parts of the system must agree about it.
 
-#![expect(
-    clippy::expect_used,
-    reason = "never shipped: what cannot be made is a failed test"
-)]
+#![expect(clippy::expect_used, reason = "never shipped: what cannot be made is a failed test")]
 
 use std::collections::BTreeMap;
 
@@ -17,7 +14,10 @@ use crate::forge::Random;
 
 /// Members, and values for them as they stand in the JSON text: on both sides of each rule.
 const VALUES: [(&str, &[&str]); 16] = [
-    ("input_tokens", &["0", "9223372036854775807", "9223372036854775808", "-1", "-0", "1.0", "1e3"]),
+    (
+        "input_tokens",
+        &["0", "9223372036854775807", "9223372036854775808", "-1", "-0", "1.0", "1e3"],
+    ),
     ("output_tokens", &["null", "\"5\"", "007", "18446744073709551616", "1E0", "42"]),
     ("latency_ms", &["0.5", "true", "[]", "9007199254740993", "1e400"]),
     (
@@ -26,7 +26,16 @@ const VALUES: [(&str, &[&str]); 16] = [
     ),
     (
         "unit_cost_output",
-        &["\"0.5\"", "\"5.\"", "\"\"", "-0", "0.100000000000", "123456789012345678e-9", "1e400", "{}"],
+        &[
+            "\"0.5\"",
+            "\"5.\"",
+            "\"\"",
+            "-0",
+            "0.100000000000",
+            "123456789012345678e-9",
+            "1e400",
+            "{}",
+        ],
     ),
     (
         "occurred_at",
@@ -61,8 +70,23 @@ const VALUES: [(&str, &[&str]); 16] = [
         ],
     ),
     ("event_id", &["\"00000000-0000-0000-0000-000000000000\"", "\"not-a-uuid\"", "7", "null"]),
-    ("parent_event_id", &["\"F81D4FAE-7DEC-11D0-A765-00A0C91E6BF6\"", "\"f81d4fae7dec11d0a76500a0c91e6bf6\"", "null"]),
-    ("trace_id", &["\"0123456789abcdef0123456789abcdef\"", "\"0123456789ABCDEF0123456789ABCDEF\"", "\"\"", "\"0\""]),
+    (
+        "parent_event_id",
+        &[
+            "\"F81D4FAE-7DEC-11D0-A765-00A0C91E6BF6\"",
+            "\"f81d4fae7dec11d0a76500a0c91e6bf6\"",
+            "null",
+        ],
+    ),
+    (
+        "trace_id",
+        &[
+            "\"0123456789abcdef0123456789abcdef\"",
+            "\"0123456789ABCDEF0123456789ABCDEF\"",
+            "\"\"",
+            "\"0\"",
+        ],
+    ),
     (
         "session_id",
         &[
@@ -149,7 +173,8 @@ fn insert(bytes: &mut Vec<u8>, member: &str) {
 
 /// Text members just within and just over their limit, in one-byte and in two-byte characters.
 fn long_text(random: &mut Random, payload: &[u8]) -> Vec<u8> {
-    let member = pick(random, &["session_id", "source", "model", "salt", "on_behalf_of", "error_type"]);
+    let member =
+        pick(random, &["session_id", "source", "model", "salt", "on_behalf_of", "error_type"]);
     let text = match random.below(4) {
         0 => "x".repeat(ledger::limits::TEXT_BYTES),
         1 => "x".repeat(ledger::limits::TEXT_BYTES + 1),

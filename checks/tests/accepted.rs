@@ -2,7 +2,12 @@
 //! submissions, through the service and Postgres into a sealed archive, and through the verifier.
 //!
 //! `TALLY_LONG=1` runs 100,000 cases.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test may panic, and tells its figures"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,11 +16,13 @@ use checks::driver::{Answer, Client};
 use checks::events::{Agent, event_id, ledger_event, pick};
 use checks::forge::{Archive, Content, Random};
 use checks::history::History;
+use checks::postgres::Postgres;
 use checks::rig::{HandClock, Rig};
 use checks::service::base;
 use checks::submission::{Route, Submission};
 use checks::variation::vary;
 use checks::worker::Worker;
+use ingest::Clock as _;
 use ledger::chain::{KEY_REGISTERED, KEY_REVOKED, PAYLOAD_ERASED, WORKSPACE_CREATED};
 use ledger::hash::Digest;
 use ledger::key::{Signature, SigningKey};
@@ -25,6 +32,7 @@ use ledger::submission::Counter;
 use ledger::time::{HOUR, Micros};
 use ledger::verify::Verdict;
 use serde_json::json;
+use tokio::task::JoinSet;
 
 const SEED: u64 = 43;
 const HOURS: u64 = 4;
@@ -197,47 +205,74 @@ impl Cast {
     }
 }
 
+/// What became of cases: the submissions that were accepted, and those that were refused, with why.
+#[derive(Default)]
+struct Outcome {
+    accepted: BTreeSet<Digest>,
+    refused: BTreeMap<Digest, String>,
+}
+
+/// Plays one workspace: microseconds around the ends of hours, and hours with nothing in them.
+async fn play(
+    mut cast: Cast,
+    cases: u64,
+    client: Client,
+    history: History,
+    clock: HandClock,
+) -> Outcome {
+    let mut now = start();
+    let mut outcome = Outcome::default();
+    for submission in cast.opening(now) {
+        let answer = client.deliver(&history, &submission, Duration::ZERO).await.unwrap();
+        assert!(matches!(answer, Answer::Receipt(_)), "{answer:?}");
+        outcome.accepted.insert(submission.hash);
+    }
+    for case in 0..cases {
+        let step = if case % (cases / HOURS) == cases / HOURS - 1 { 2 * HOUR } else { 1 };
+        now = now.checked_add(step).unwrap();
+        clock.reach(now);
+        let submission = cast.case(now);
+        match client.deliver(&history, &submission, Duration::ZERO).await.unwrap() {
+            Answer::Receipt(_) => drop(outcome.accepted.insert(submission.hash)),
+            Answer::Refused { status, problem } => {
+                let problem: serde_json::Value = serde_json::from_str(&problem).unwrap();
+                let kind = problem.get("type").unwrap().to_string();
+                outcome.refused.insert(submission.hash, format!("{status} {kind}"));
+            }
+            answer @ Answer::Unknown(_) => panic!("seed {SEED}, case {case}: {answer:?}"),
+        }
+    }
+    outcome
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn row_43_what_is_accepted_is_proven_and_what_is_refused_is_not_there() {
+    const WORKSPACES: u64 = 10;
     let long = std::env::var_os("TALLY_LONG").is_some();
     let cases: u64 = if long { 100_000 } else { 2_000 };
     let directory = tempfile::tempdir().unwrap();
-    let rig = Rig::new(directory.path(), "ledger.example.com/accepted").await.unwrap();
+    let postgres = Postgres::start().unwrap();
+    let rig = Rig::new(directory.path(), "ledger.example.com/accepted", postgres).await.unwrap();
     let clock = HandClock::new(start());
     let service = rig.serve(clock.clone()).await.unwrap();
     let client = Client::new(&base(service.local_addr()), Duration::from_secs(10)).unwrap();
     let path = rig.directory.join("history.ndjson");
     let history = History::open(&path).unwrap();
-
-    let mut casts = [Cast::new(&rig.origin, "acme", SEED), Cast::new(&rig.origin, "beta", SEED + 1)];
-    for cast in &mut casts {
-        for submission in cast.opening(start()) {
-            let answer = client.deliver(&history, &submission, Duration::ZERO).await.unwrap();
-            assert!(matches!(answer, Answer::Receipt(_)), "{answer:?}");
-        }
+    let mut playing = JoinSet::new();
+    for n in 0..WORKSPACES {
+        let cast = Cast::new(&rig.origin, &format!("workspace-{n}"), SEED + n);
+        let (client, history, clock) = (client.clone(), history.clone(), clock.clone());
+        playing.spawn(play(cast, cases / WORKSPACES, client, history, clock));
     }
-    // Microseconds around the ends of hours, and hours with nothing in them.
-    let mut now = start().get();
-    let (mut accepted, mut refused) = (BTreeSet::new(), BTreeMap::new());
-    for case in 0..cases {
-        now += if case % (cases / HOURS) == 1 { 2 * HOUR } else { 1 };
-        let time = Micros::new(now).unwrap();
-        clock.reach(time);
-        let cast = &mut casts[usize::from(case % 3 == 0)];
-        let submission = cast.case(time);
-        match client.deliver(&history, &submission, Duration::ZERO).await.unwrap() {
-            Answer::Receipt(_) => drop(accepted.insert(submission.hash)),
-            Answer::Refused { status, problem } => {
-                let problem: serde_json::Value = serde_json::from_str(&problem).unwrap();
-                let kind = problem.get("type").unwrap().to_string();
-                refused.insert(submission.hash, format!("{status} {kind}"));
-            }
-            answer @ Answer::Unknown(_) => panic!("seed {SEED}, case {case}: {answer:?}"),
-        }
-    }
+    let Outcome { accepted, refused } =
+        playing.join_all().await.into_iter().fold(Outcome::default(), |mut all, of_one| {
+            all.accepted.extend(of_one.accepted);
+            all.refused.extend(of_one.refused);
+            all
+        });
     service.shutdown().await;
 
-    let sealed = rig.seal(Micros::new(now + HOUR).unwrap()).await.unwrap();
+    let sealed = rig.seal(clock.now().checked_add(HOUR).unwrap()).await.unwrap();
     let report = rig.verify().unwrap();
     let findings = &report.findings;
     assert_eq!(report.verdict, Verdict::Proven, "seed {SEED}: {findings:#?}");
@@ -249,7 +284,8 @@ async fn row_43_what_is_accepted_is_proven_and_what_is_refused_is_not_there() {
     let archived: BTreeSet<_> =
         rows.map(|row| Digest::from_bytes(row.row.submission_hash)).collect();
     // A replay of what was refused may have been accepted in another form of the request.
-    let intruders = refused.keys().filter(|hash| !accepted.contains(hash) && archived.contains(hash));
+    let intruders =
+        refused.keys().filter(|hash| !accepted.contains(hash) && archived.contains(hash));
     assert_eq!(intruders.count(), 0);
     assert!(accepted.iter().all(|hash| archived.contains(hash)));
     let kinds: BTreeSet<_> = refused.values().collect();

@@ -1,5 +1,9 @@
 //! The demo runs from start to end, and the second verifier agrees with the first about it.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may panic, and tells its figures"
+)]
 
 use std::path::Path;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! Exit codes: an interface like any other (`docs/operating/exit-codes.md`).
+//! Exit codes: an interface like any other.
 
 use std::process::ExitCode;
 

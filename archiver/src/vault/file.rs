@@ -28,23 +28,13 @@ impl FileVault {
     pub fn open(address: &str) -> Result<Self, VaultError> {
         let root = FileSource::path(address)?;
         let staging = root.join(FileSource::STAGING);
-        let failed = |error| VaultError::Io {
-            key: root.display().to_string(),
-            error,
-        };
+        let failed = |error| VaultError::Io { key: root.display().to_string(), error };
         fs::create_dir_all(&staging).map_err(failed)?;
-        if let Some(parent) = root
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-        {
+        if let Some(parent) = root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             sync(parent).map_err(failed)?;
         }
         sync(&root).map_err(failed)?;
-        Ok(Self {
-            source: FileSource::open(address)?,
-            staging,
-            writes: AtomicU64::new(0),
-        })
+        Ok(Self { source: FileSource::open(address)?, staging, writes: AtomicU64::new(0) })
     }
 
     /// Writes bytes under a name that no other write has.
@@ -96,10 +86,7 @@ impl ArchiveSource for FileVault {
 impl Vault for FileVault {
     fn create(&self, key: &str, bytes: &[u8]) -> Result<(), VaultError> {
         let place = self.source.place(key)?;
-        let failed = |error| VaultError::Io {
-            key: key.to_owned(),
-            error,
-        };
+        let failed = |error| VaultError::Io { key: key.to_owned(), error };
         if !self.stands(key, bytes)? {
             let staged = self.stage(bytes).map_err(failed)?;
             Self::make_way(&place).map_err(failed)?;
@@ -119,10 +106,7 @@ impl Vault for FileVault {
 
     fn replace(&self, key: &str, before: Option<&[u8]>, bytes: &[u8]) -> Result<(), VaultError> {
         let place = self.source.place(key)?;
-        let failed = |error| VaultError::Io {
-            key: key.to_owned(),
-            error,
-        };
+        let failed = |error| VaultError::Io { key: key.to_owned(), error };
         let found = self.source.get(key)?;
         // The same replacement again is one that was made and not heard of.
         if found.as_deref() != Some(bytes) {
@@ -142,10 +126,7 @@ impl Vault for FileVault {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => {
-                return Err(VaultError::Io {
-                    key: key.to_owned(),
-                    error,
-                });
+                return Err(VaultError::Io { key: key.to_owned(), error });
             }
         }
         if let Some(directory) = place.parent() {
@@ -157,10 +138,7 @@ impl Vault for FileVault {
     }
 
     fn tidy(&self) -> Result<(), VaultError> {
-        let failed = |error| VaultError::Io {
-            key: FileSource::STAGING.to_owned(),
-            error,
-        };
+        let failed = |error| VaultError::Io { key: FileSource::STAGING.to_owned(), error };
         for entry in fs::read_dir(&self.staging).map_err(failed)? {
             fs::remove_file(entry.map_err(failed)?.path()).map_err(failed)?;
         }

@@ -1,11 +1,12 @@
 //! `check-history`: compares what clients were told with Postgres, and with an archive.
 
+use std::error::Error;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use checks::history;
-use checks::oracle::{Figures, Oracle};
+use checks::figures::Figures;
+use checks::oracle::Oracle;
 use clap::Parser;
 use ledger::verify::Policy;
 use sqlx::PgPool;
@@ -56,26 +57,16 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn check(cli: Cli) -> Result<Figures, Box<dyn std::error::Error>> {
-    let trust = verifier::trust::parse(&std::fs::read_to_string(&cli.trust)?)?;
-    let mut records = Vec::new();
-    for path in &cli.histories {
-        records.extend(history::read(path)?);
-    }
+async fn check(cli: Cli) -> Result<Figures, Box<dyn Error>> {
+    let oracle = Oracle::open(&cli.trust, &cli.histories)?;
     let report = match &cli.archive {
         None => None,
         Some(address) => {
+            let trust = verifier::trust::parse(&std::fs::read_to_string(&cli.trust)?)?;
             let source = FileSource::open(address)?;
-            Some(verifier::audit::verify(
-                &source,
-                trust.clone(),
-                Policy::default(),
-                &(),
-            ))
+            Some(verifier::audit::verify(&source, trust, Policy::default(), &()))
         }
     };
     let pool = PgPool::connect(&cli.database).await?;
-    Ok(Oracle::new(trust, &records)?
-        .compare(&pool, report.as_ref())
-        .await?)
+    Ok(oracle.compare(&pool, report.as_ref()).await?)
 }

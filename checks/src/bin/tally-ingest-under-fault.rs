@@ -47,7 +47,8 @@ struct Abort {
 
 impl Probe for Abort {
     fn at(&self, step: Step) {
-        if self.step == Some(step) && self.passed.fetch_add(1, Ordering::SeqCst) + 1 == self.passage {
+        if self.step == Some(step) && self.passed.fetch_add(1, Ordering::SeqCst) + 1 == self.passage
+        {
             std::process::abort();
         }
     }

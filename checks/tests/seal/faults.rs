@@ -6,31 +6,31 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use archiver::step::Step;
 use archiver::vault::{FileVault, Vault, VaultError};
 use archiver::{Disagreement, SealError};
+use checks::postgres::Postgres;
 use ledger::verify::Verdict;
 use verifier::store::{ArchiveSource, SourceError};
 
-use super::{Cluster, Ledger, ROWS, World, closed, seal_with};
+use super::{Ledger, ROWS, World, closed, seal_with};
 
-/// A ledger of two hours and several chunks.
+/// A ledger of two hours and a few chunks.
 fn small() -> Ledger {
-    let ledgers = (0..).map(|seed| Ledger::new(seed, ROWS));
+    let mut ledgers = (0..).map(|seed| Ledger::new(seed, ROWS));
     let right = |ledger: &Ledger| {
-        (2..4).contains(&ledger.hours().count())
-            && (4..9).contains(&ledger.content.chunks().count())
+        ledger.hours().count() == 2 && (3..6).contains(&ledger.content.chunks().count())
     };
-    ledgers.into_iter().find(right).unwrap()
+    ledgers.find(right).unwrap()
 }
 
 #[tokio::test]
 async fn killed_after_any_step() {
-    let cluster = &mut Cluster::start();
+    let postgres = Postgres::start().unwrap();
     let ledger = small();
-    let template = World::template(cluster, &ledger).await;
+    let template = World::template(&postgres, ledger.clone()).await;
     let expected = ledger.archive();
     let now = closed(ledger.last_hour());
     let mut seen = Vec::new();
     for kill_at in 0.. {
-        let world = World::copy(cluster, &template, &ledger).await;
+        let world = template.copy(&postgres).await;
         let steps = AtomicUsize::new(0);
         let probe = |_: Step| steps.fetch_add(1, Ordering::Relaxed) != kill_at;
         match seal_with(&world.pool, &world.vault(), &ledger.signer, now, &probe).await {
@@ -110,14 +110,14 @@ impl Vault for Failing {
 
 #[tokio::test]
 async fn any_write_fails_lost_or_landed() {
-    let cluster = &mut Cluster::start();
+    let postgres = Postgres::start().unwrap();
     let ledger = small();
-    let template = World::template(cluster, &ledger).await;
+    let template = World::template(&postgres, ledger.clone()).await;
     let expected = ledger.archive();
     let now = closed(ledger.last_hour());
     for lands in [false, true] {
         for fail_at in 0.. {
-            let world = World::copy(cluster, &template, &ledger).await;
+            let world = template.copy(&postgres).await;
             let (vault, writes) = (world.vault(), AtomicUsize::new(0));
             let failing = Failing { vault, writes, fail_at, lands };
             match seal_with(&world.pool, &failing, &ledger.signer, now, &()).await {
@@ -171,9 +171,9 @@ impl Vault for Flipping {
 
 #[tokio::test]
 async fn a_bit_that_flips_on_the_way_is_seen_when_it_is_read_back() {
-    let cluster = &mut Cluster::start();
+    let postgres = Postgres::start().unwrap();
     let ledger = small();
-    let world = World::new(cluster, ledger.clone()).await;
+    let world = World::new(&postgres, ledger.clone()).await;
     let now = closed(ledger.last_hour());
     let flipping = Flipping(world.vault());
     let stopped = seal_with(&world.pool, &flipping, &ledger.signer, now, &()).await;
@@ -195,11 +195,11 @@ async fn a_bit_that_flips_on_the_way_is_seen_when_it_is_read_back() {
 
 #[tokio::test]
 async fn two_archivers_at_once_write_one_history() {
-    let cluster = &mut Cluster::start();
+    let postgres = Postgres::start().unwrap();
     let ledger = small();
-    let template = World::template(cluster, &ledger).await;
+    let template = World::template(&postgres, ledger.clone()).await;
     for _ in 0..5 {
-        let world = World::copy(cluster, &template, &ledger).await;
+        let world = template.copy(&postgres).await;
         let (one, other) = tokio::join!(world.seal(), world.seal());
         let busy = [&one, &other].iter().filter(|r| matches!(r, Err(SealError::Busy))).count();
         let sealed = [&one, &other].iter().filter(|r| r.is_ok()).count();

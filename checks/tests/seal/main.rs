@@ -9,7 +9,6 @@
     reason = "a test may panic"
 )]
 
-mod cluster;
 mod faults;
 mod ledgers;
 mod recovery;
@@ -25,14 +24,14 @@ use archiver::seal::{Archiver, Sealed};
 use archiver::step::Probe;
 use archiver::vault::{FileVault, Vault};
 use checks::forge::Archive;
+use checks::postgres::Postgres;
 use ledger::note::NoteSigner;
 use ledger::time::{Hour, Micros};
 use ledger::verify::{Finding, Policy, Report, Severity, Trust};
-use sqlx::PgPool;
+use sqlx::{AssertSqlSafe, PgPool};
 use tempfile::TempDir;
 use verifier::store::FileSource;
 
-use cluster::Cluster;
 use ledgers::Ledger;
 
 const GRACE: Duration = Duration::from_secs(60);
@@ -67,25 +66,33 @@ struct World {
 }
 
 impl World {
-    async fn new(cluster: &mut Cluster, ledger: Ledger) -> Self {
-        let (_, pool) = cluster.database(None).await;
+    async fn new(postgres: &Postgres, ledger: Ledger) -> Self {
+        let pool = PgPool::connect(&postgres.database().unwrap()).await.unwrap();
         ledger.record(&pool).await;
         Self { ledger, pool, directory: tempfile::tempdir().unwrap() }
     }
 
-    /// The same, and the database's name: to be copied, once the pool is closed.
-    async fn template(cluster: &mut Cluster, ledger: &Ledger) -> String {
-        let (name, pool) = cluster.database(None).await;
-        ledger.record(&pool).await;
-        pool.close().await;
-        name
+    /// One to be copied.
+    async fn template(postgres: &Postgres, ledger: Ledger) -> Self {
+        let world = Self::new(postgres, ledger).await;
+        world.pool.close().await;
+        world
     }
 
     /// A copy of a template, with an archive directory of its own.
-    async fn copy(cluster: &mut Cluster, template: &str, ledger: &Ledger) -> Self {
-        let (_, pool) = cluster.database(Some(template)).await;
-        let directory = tempfile::tempdir().unwrap();
-        Self { ledger: ledger.clone(), pool, directory }
+    async fn copy(&self, postgres: &Postgres) -> Self {
+        let (url, template) = (postgres.database().unwrap(), self.pool.connect_options());
+        let name = url.rsplit('/').next().unwrap();
+        let admin = PgPool::connect(&postgres.url()).await.unwrap();
+        let template = template.get_database().unwrap();
+        let copy = format!("DROP DATABASE {name}; CREATE DATABASE {name} TEMPLATE {template}");
+        for statement in copy.split(';') {
+            let statement = AssertSqlSafe(statement.to_owned());
+            sqlx::raw_sql(statement).execute(&admin).await.unwrap();
+        }
+        admin.close().await;
+        let pool = PgPool::connect(&url).await.unwrap();
+        Self { ledger: self.ledger.clone(), pool, directory: tempfile::tempdir().unwrap() }
     }
 
     fn vault(&self) -> FileVault {

@@ -3,9 +3,11 @@
 
 use archiver::{Disagreement, SealError};
 use checks::forge::Archive;
+use checks::postgres::Postgres;
 use ledger::verify::Verdict;
+use sqlx::PgPool;
 
-use super::{Cluster, Ledger, ROWS, World, closed};
+use super::{Ledger, ROWS, World, closed};
 
 async fn forget_marks(world: &World) {
     sqlx::raw_sql("TRUNCATE sealed_chunks, sealed_hours, published")
@@ -28,8 +30,8 @@ async fn stopped(world: &World) -> Disagreement {
 
 #[tokio::test]
 async fn marks_that_are_lost_are_read_again_from_the_log() {
-    let cluster = &mut Cluster::start();
-    let world = World::new(cluster, Ledger::of_several_hours()).await;
+    let postgres = Postgres::start().unwrap();
+    let world = World::new(&postgres, Ledger::of_several_hours()).await;
     let sealed = world.seal().await.unwrap();
     let (archive, marks) = (world.archive(), world.marks().await);
     forget_marks(&world).await;
@@ -42,9 +44,9 @@ async fn marks_that_are_lost_are_read_again_from_the_log() {
 
 #[tokio::test]
 async fn a_store_that_was_set_back_stops_sealing() {
-    let cluster = &mut Cluster::start();
+    let postgres = Postgres::start().unwrap();
     let ledger = Ledger::of_several_hours();
-    let world = World::new(cluster, ledger.clone()).await;
+    let world = World::new(&postgres, ledger.clone()).await;
     let hours: Vec<_> = ledger.hours().collect();
     world.seal_at(closed(hours[0])).await.unwrap();
     let before = world.archive();
@@ -64,9 +66,9 @@ async fn a_store_that_was_set_back_stops_sealing() {
 
 #[tokio::test]
 async fn another_history_under_the_same_key_stops_sealing() {
-    let cluster = &mut Cluster::start();
+    let postgres = Postgres::start().unwrap();
     let ledger = Ledger::of_several_hours();
-    let world = World::new(cluster, ledger.clone()).await;
+    let world = World::new(&postgres, ledger.clone()).await;
     let first = ledger.hours().next().unwrap();
     world.seal_at(closed(first)).await.unwrap();
     // The same ledger, had its first entries been recorded a microsecond later.
@@ -84,9 +86,9 @@ async fn another_history_under_the_same_key_stops_sealing() {
 
 #[tokio::test]
 async fn a_checkpoint_that_is_not_ours_stops_sealing() {
-    let cluster = &mut Cluster::start();
+    let postgres = Postgres::start().unwrap();
     let ledger = Ledger::of_several_hours();
-    let world = World::new(cluster, ledger.clone()).await;
+    let world = World::new(&postgres, ledger.clone()).await;
     let stranger = Ledger::new(99, ROWS);
     stranger.archive().store(world.path()).unwrap();
     assert!(matches!(stopped(&world).await, Disagreement::Checkpoint(_)));
@@ -94,12 +96,12 @@ async fn a_checkpoint_that_is_not_ours_stops_sealing() {
 
 #[tokio::test]
 async fn a_database_that_was_set_back_stops_sealing() {
-    let cluster = &mut Cluster::start();
+    let postgres = Postgres::start().unwrap();
     let whole = Ledger::of_several_hours();
     // A backup from before the last chunk, under the archive of the whole.
     let mut backup = whole.clone();
     backup.drop_last_chunk();
-    let world = World::new(cluster, backup).await;
+    let world = World::new(&postgres, backup).await;
     whole.archive().store(world.path()).unwrap();
     let archive = world.archive();
     for _ in 0..2 {
@@ -115,14 +117,14 @@ async fn a_database_that_was_set_back_stops_sealing() {
 
 #[tokio::test]
 async fn a_record_that_was_changed_is_not_sealed() {
-    let cluster = &mut Cluster::start();
+    let postgres = Postgres::start().unwrap();
     for change in [
         "UPDATE entries SET payload = payload || ' '",
         "UPDATE entries SET link = sha256(link)",
         "DELETE FROM entries WHERE seq = 2",
         "UPDATE submissions SET submission_hash = sha256(submission_hash)",
     ] {
-        let world = World::new(cluster, Ledger::of_several_hours()).await;
+        let world = World::new(&postgres, Ledger::of_several_hours()).await;
         sqlx::raw_sql(sqlx::AssertSqlSafe(format!(
             "SET session_replication_role = replica; {change}"
         )))
@@ -136,8 +138,8 @@ async fn a_record_that_was_changed_is_not_sealed() {
 
 #[tokio::test]
 async fn a_signature_that_was_changed_is_seen_when_it_is_read_back() {
-    let cluster = &mut Cluster::start();
-    let world = World::new(cluster, Ledger::of_several_hours()).await;
+    let postgres = Postgres::start().unwrap();
+    let world = World::new(&postgres, Ledger::of_several_hours()).await;
     sqlx::raw_sql(
         "SET session_replication_role = replica;
          UPDATE submissions SET signature = sha512(signature)",
@@ -156,11 +158,11 @@ async fn a_signature_that_was_changed_is_seen_when_it_is_read_back() {
 
 #[tokio::test]
 async fn a_database_of_another_ledger_is_refused() {
-    let cluster = &mut Cluster::start();
+    let postgres = Postgres::start().unwrap();
     let mut ledger = Ledger::of_several_hours();
-    let world = World::new(cluster, ledger.clone()).await;
+    let world = World::new(&postgres, ledger.clone()).await;
     ledger.content.origin = ledger::names::Origin::new("ledger.example.com/other").unwrap();
-    let (_, pool) = cluster.database(None).await;
+    let pool = PgPool::connect(&postgres.database().unwrap()).await.unwrap();
     sqlx::migrate!("../migrations").run(&pool).await.unwrap();
     let empty = World { pool: pool.clone(), ..world };
     assert!(matches!(empty.seal().await, Err(SealError::NoLedger)));

@@ -1,9 +1,10 @@
 //! What sealing comes to when nothing goes wrong.
 
+use checks::postgres::Postgres;
 use ledger::verify::Verdict;
 use sqlx::PgPool;
 
-use super::{Cluster, Ledger, ROWS, World, closed};
+use super::{Ledger, ROWS, World, closed};
 
 #[test]
 fn the_locks_are_the_same_for_who_records_and_who_seals() {
@@ -16,9 +17,9 @@ fn the_locks_are_the_same_for_who_records_and_who_seals() {
 
 #[tokio::test]
 async fn a_ledger_comes_to_the_archive_that_the_format_asks_for() {
-    let cluster = &mut Cluster::start();
+    let postgres = Postgres::start().unwrap();
     for seed in 0..12 {
-        let world = World::new(cluster, Ledger::new(seed, ROWS)).await;
+        let world = World::new(&postgres, Ledger::new(seed, ROWS)).await;
         let sealed = world.seal().await.unwrap();
         let hours: Vec<_> = sealed.hours.iter().map(|hour| hour.hour).collect();
         assert_eq!(hours, world.ledger.hours().collect::<Vec<_>>());
@@ -41,8 +42,8 @@ async fn a_ledger_comes_to_the_archive_that_the_format_asks_for() {
 
 #[tokio::test]
 async fn hour_by_hour_comes_to_the_same_archive_as_all_at_once() {
-    let cluster = &mut Cluster::start();
-    let world = World::new(cluster, Ledger::of_several_hours()).await;
+    let postgres = Postgres::start().unwrap();
+    let world = World::new(&postgres, Ledger::of_several_hours()).await;
     let hours: Vec<_> = world.ledger.hours().collect();
     for hour in &hours {
         // A microsecond too early seals nothing.
@@ -57,8 +58,8 @@ async fn hour_by_hour_comes_to_the_same_archive_as_all_at_once() {
 
 #[tokio::test]
 async fn hours_of_silence_are_noted_one_by_one() {
-    let cluster = &mut Cluster::start();
-    let world = World::new(cluster, Ledger::new(1, ROWS)).await;
+    let postgres = Postgres::start().unwrap();
+    let world = World::new(&postgres, Ledger::new(1, ROWS)).await;
     world.seal().await.unwrap();
     // Long enough for the log to fill tiles and bundles on the way.
     let mut hour = world.ledger.last_hour();
@@ -80,11 +81,11 @@ async fn hours_of_silence_are_noted_one_by_one() {
 
 #[tokio::test]
 async fn an_empty_ledger_has_nothing_to_seal() {
-    let cluster = &mut Cluster::start();
+    let postgres = Postgres::start().unwrap();
     let mut ledger = Ledger::new(1, ROWS);
     let last = ledger.last_hour();
     ledger.content.leaves.clear();
-    let world = World::new(cluster, ledger).await;
+    let world = World::new(&postgres, ledger).await;
     let sealed = world.seal_at(closed(last)).await.unwrap();
     assert_eq!((sealed.hours.len(), sealed.log_size), (0, 0));
     assert_eq!(world.archive().keys().count(), 0);
@@ -109,13 +110,13 @@ async fn fence_is_waited_for(pool: &PgPool) {
 
 #[tokio::test]
 async fn a_transaction_that_is_still_open_is_waited_for() {
-    let cluster = &mut Cluster::start();
+    let postgres = Postgres::start().unwrap();
     let mut early = Ledger::new(5, ROWS);
     let whole = early.clone();
     // All but the last chunk is recorded; that one by a transaction that is open while the hours
     // are being sealed.
     early.drop_last_chunk();
-    let world = World::new(cluster, early).await;
+    let world = World::new(&postgres, early).await;
     let late = whole.content.chunks().last().unwrap();
     let mut tx = world.pool.begin().await.unwrap();
     sqlx::query("SELECT pg_advisory_xact_lock_shared($1)")

@@ -5,6 +5,7 @@
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use ledger::key::PublicKey;
@@ -201,10 +202,11 @@ fn check_same(path: &Path, found: &Memory, expected: &Memory) -> Result<(), Stat
     Ok(())
 }
 
-/// Writes a file whole: after a crash it holds the old bytes or the new ones.
+/// Writes a file whole, for its owner alone: after a crash it holds the old bytes or the new ones.
 pub(super) fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let new = path.with_added_extension("new");
-    let mut file = File::create(&new)?;
+    let mut file =
+        File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     std::fs::rename(&new, path)?;

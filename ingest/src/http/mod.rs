@@ -95,7 +95,7 @@ impl<S: Send + Sync> FromRequestParts<S> for InWorkspace {
         let not_found = || Problem::new(Kind::NoWorkspace, "no workspace has such a name");
         let Path(mut params) = Path::<BTreeMap<String, String>>::from_request_parts(parts, state)
             .await
-            .map_err(|_| not_found())?;
+            .map_err(|_| Problem::new(Kind::NotFound, "the path is not UTF-8"))?;
         let name = params.remove("workspace").ok_or_else(not_found)?;
         Ok(Self {
             workspace: Workspace::new(&name).map_err(|_| not_found())?,

@@ -1,7 +1,5 @@
 //! Settings: where they come from, what is refused, what is printed.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
 use std::path::Path;
 
 use clap::Parser;
@@ -91,7 +89,7 @@ fn unknown_variables_are_errors_and_the_archivers_are_not_ours() {
 
 #[test]
 fn the_example_names_every_setting_and_is_one() {
-    let example = include_str!("../../docs/operating/tally.example.toml");
+    let example = include_str!("../../../docs/operating/tally.example.toml");
     let dir = tempfile::tempdir().unwrap();
     let printed = settings(dir.path(), example, &[]).unwrap().to_string();
     for line in printed.lines().filter(|line| line.contains('=')) {

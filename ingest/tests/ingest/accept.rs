@@ -1,14 +1,6 @@
 //! From bytes to a submission or a refusal: bodies, headers, signatures.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic"
-)]
-
-mod support;
-
+use super::support::{created, event, head, key, ndjson, origin, plain, registered, workspace};
 use bytes::Bytes;
 use ingest::accept::head::{COUNTER, HeadError, HeadFault, PUBLIC_KEY, SIGNATURE};
 use ingest::accept::{Form, Head, Limits, Purpose, Refused, Submission, accept};
@@ -16,7 +8,6 @@ use ledger::key::{KeyError, SignatureError};
 use ledger::submission::Counter;
 use proptest::prelude::*;
 use serde_json::json;
-use support::{created, event, head, key, ndjson, origin, plain, registered, workspace};
 
 fn record(form: Form, body: &[u8], payloads: &[Vec<u8>]) -> Result<Submission, Refused> {
     let purpose = Purpose::Record(workspace("acme"));
@@ -25,7 +16,10 @@ fn record(form: Form, body: &[u8], payloads: &[Vec<u8>]) -> Result<Submission, R
     accept(&origin(), &purpose, head, form, &body, &Limits::default())
 }
 
-fn reason(refused: Result<Submission, Refused>) -> (Option<usize>, &'static str) {
+/// The event that is named, where one is, and the reason.
+type Expected = (Option<usize>, &'static str);
+
+fn reason(refused: Result<Submission, Refused>) -> Expected {
     match refused.unwrap_err() {
         Refused::Body { reason, .. } => (None, reason),
         Refused::Events(errors) => (Some(errors[0].index), errors[0].reason),
@@ -57,7 +51,7 @@ fn both_forms_give_the_exact_bytes_and_one_name() {
 fn a_body_is_lines_of_events_and_nothing_else() {
     let (a, b) = (plain("acme", 1), plain("acme", 2));
     let both = vec![a.clone(), b.clone()];
-    let cases: [(&[u8], (Option<usize>, &str)); 7] = [
+    let cases: [(&[u8], Expected); 7] = [
         (b"", (None, "no-events")),
         (b"\n", (None, "no-events")),
         (b"\n\n", (Some(0), "blank-line")),
@@ -97,7 +91,7 @@ fn an_envelope_is_one_object_with_one_array() {
             "{body}"
         );
     }
-    let cases: [(&[u8], (Option<usize>, &str)); 4] = [
+    let cases: [(&[u8], Expected); 4] = [
         (b"{\"events\":[]}", (None, "no-events")),
         (b"{\"events\":[\"\xff\"]}", (None, "not-utf8")),
         (b"{\"events\":[7]}", (Some(0), "not-an-object")),
@@ -111,10 +105,12 @@ fn an_envelope_is_one_object_with_one_array() {
 #[test]
 fn the_gate_is_the_scanner_not_the_envelope() {
     // serde_json alone takes all of these as a RawValue.
-    let deep = format!("{{\"context\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+    let nested = |levels: usize| {
+        format!("{{\"context\":{{\"a\":{}{}}}}}", "[".repeat(levels), "]".repeat(levels))
+    };
     for (payload, expected) in [
-        (deep.as_str(), "too-long"),
-        (&deep.replace(&"[".repeat(99_960), "").replace(&"]".repeat(99_960), ""), "too-deep"),
+        (nested(100_000).as_str(), "too-long"),
+        (&nested(31), "too-deep"),
         ("{\"context\":{\"a\":1,\"\\u0061\":2}}", "duplicate-member"),
         ("{\"salt\":\"\\u0000\"}", "nul"),
         ("{\"input_tokens\":1.0}", "not-an-integer"),
@@ -239,7 +235,7 @@ fn headers_are_there_once_and_well_formed() {
         assert_eq!(fails(&headers), (COUNTER, HeadFault::Counter), "{counter}");
     }
     let padded = [k, b"="].concat();
-    for text in [&padded[..], b"", b"ed25519:", &k[1..], &k[..50], b"\xff"] {
+    for text in [&padded[..], b"", &k[1..], &k[..49], b"\xff"] {
         let fault = HeadFault::Key(KeyError::Text);
         assert_eq!(fails(&[(PUBLIC_KEY, text), (SIGNATURE, s)]), (PUBLIC_KEY, fault));
     }

@@ -1,7 +1,5 @@
 //! What the tests share: keys, payloads, signed submissions.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
-
 use bytes::Bytes;
 use ingest::accept::{Form, Head, Limits, Purpose, Refused, Submission, accept};
 use ledger::hash::Digest;
