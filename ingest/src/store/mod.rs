@@ -1,7 +1,7 @@
 //! Postgres: the one place that knows SQL.
 //!
 //! Here: connections and what they must guarantee, migrations, which ledger the database is;
-//! [`write`] (what the chain writer reads under its locks, and writes), [`read`] (what the HTTP
+//! [`mod@write`] (what the chain writer reads under its locks, and writes), [`read`] (what the HTTP
 //! routes show), `copy` (binary COPY). Not here: when which is called (see [`crate::chain`]).
 
 mod copy;
