@@ -6,6 +6,7 @@ SHELL := /usr/bin/env bash
 # Builds share one target directory outside the checkout, so that a fresh clone builds nothing twice.
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tallystick/target
 VENV := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tallystick/venv
+TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tallystick/tools
 PYTHON := $(VENV)/bin/python
 # Seconds that each fuzz target runs in `make fuzz`.
 FUZZ_SECONDS ?= 600
@@ -20,7 +21,7 @@ demo: tools-postgres ## Watch the whole job: submit, chain, seal, verify, tamper
 	"$(CARGO_TARGET_DIR)/debug/tally-demo"
 
 .PHONY: test
-test: check unit second fuzz-smoke ## Everything that CI runs: format, lints, docs, tests on real servers
+test: check unit second api fuzz-smoke ## Everything that CI runs: format, lints, docs, tests on real servers
 
 .PHONY: check
 check: ## Format, clippy and docs, with warnings as errors
@@ -29,7 +30,7 @@ check: ## Format, clippy and docs, with warnings as errors
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --quiet
 
 .PHONY: unit
-unit: tools-nextest tools-postgres ## Unit, property and whole-system tests
+unit: tools-nextest tools-postgres tools-s3 ## Unit, property and whole-system tests
 	cargo nextest run --locked --workspace
 	cargo test --locked --workspace --doc --quiet
 
@@ -37,6 +38,11 @@ unit: tools-nextest tools-postgres ## Unit, property and whole-system tests
 second: $(VENV)/.ready ## The second implementation, in Python, on the vectors and the golden archive
 	$(PYTHON) checks/second/vectors.py
 	$(PYTHON) -m unittest discover -s checks/second -p 'test_*.py'
+
+.PHONY: api
+api: tools-postgres $(VENV)/.ready ## schemathesis on the running service, from its own OpenAPI document
+	cargo build --locked --quiet --workspace --bins
+	PATH="$(VENV)/bin:$$PATH" checks/api/run.sh
 
 .PHONY: fuzz-smoke
 fuzz-smoke: ## A short fuzz run of every decoder (skipped aloud without a nightly compiler)
@@ -47,8 +53,23 @@ fuzz: ## A long fuzz run: FUZZ_SECONDS for each target
 	checks/fuzz.sh $(FUZZ_SECONDS)
 
 .PHONY: bench
-bench: tools-postgres ## Measure, as ratios to a limit in the same run
+bench: tools-postgres bench-build ## Measure, as ratios to a limit in the same run
 	cargo bench --locked -p ledger
+	"$(CARGO_TARGET_DIR)/release/tally-bench"
+
+.PHONY: bench-growth
+bench-growth: tools-postgres bench-build ## Measure what an event costs as the tables grow to 20 million rows
+	"$(CARGO_TARGET_DIR)/release/tally-bench" --rounds 1 --growth 20 --seal 100000
+	"$(CARGO_TARGET_DIR)/release/tally-bench" --rounds 1 --growth 20 --ids v4 --seal 100000
+
+.PHONY: bench-build
+bench-build:
+	cargo build --locked --release --workspace --bin tally-bench --bin tally-ingest \
+		--bin tally-archiver-under-fault
+
+.PHONY: bench-seal
+bench-seal: tools-postgres bench-build ## Measure sealing, verifying and restoring up to 10 million events
+	"$(CARGO_TARGET_DIR)/release/tally-bench" --seal-only --seal 100000,1000000,10000000
 
 .PHONY: fmt
 fmt: ## Format the code
@@ -62,7 +83,17 @@ tools-nextest:
 tools-postgres:
 	@checks/postgres.sh
 
-$(VENV)/.ready: checks/second/requirements.txt
+.PHONY: tools-s3
+tools-s3: $(TOOLS)/bin/s3s-fs $(VENV)/.ready
+
+# Built for use, apart from our own target directory, which its flags would have built again.
+$(TOOLS)/bin/s3s-fs:
+	CARGO_TARGET_DIR="$(TOOLS)/target" cargo install s3s-fs --version 0.14.1 --features binary --locked \
+		--root "$(TOOLS)"
+	rm -rf "$(TOOLS)/target"
+
+$(VENV)/.ready: checks/second/requirements.txt checks/api/requirements.txt checks/store/requirements.txt
 	python3 -m venv "$(VENV)"
-	"$(VENV)/bin/pip" install --quiet --disable-pip-version-check -r checks/second/requirements.txt
+	"$(VENV)/bin/pip" install --quiet --disable-pip-version-check -r checks/second/requirements.txt \
+		-r checks/api/requirements.txt -r checks/store/requirements.txt
 	touch "$@"

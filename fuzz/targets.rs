@@ -15,6 +15,7 @@ use ledger::note::{Note, VerifierKey};
 use ledger::payload::{self, Rules};
 use ledger::receipt::{HeadNote, Receipt};
 use ledger::submission::Counter;
+use ledger::succession::KeyNote;
 use ledger::time::{Hour, Micros};
 
 /// One decoder's checks over one input.
@@ -97,6 +98,10 @@ pub fn manifest(input: &[u8]) {
         Receipt::parse(text).ok().map(|receipt| receipt.to_body()),
         HeadNote::parse(text).ok().map(|head| head.to_body()),
         Checkpoint::parse(text).ok().map(|checkpoint| checkpoint.to_body()),
+        KeyNote::parse(text).and_then(Result::ok).map(|note| {
+            assert_ne!(note.old_key(), note.new_key());
+            note.to_body()
+        }),
     ];
     let printed: Vec<String> = printed.into_iter().flatten().collect();
     assert!(printed.len() <= 1);

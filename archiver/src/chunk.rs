@@ -13,9 +13,12 @@ use ledger::payload::{self, PayloadError, Rules};
 use ledger::time::{Hour, Micros};
 use verifier::rows::{ChunkWriter, RowsError};
 
+use crate::erasure::Erased;
+
 /// How much goes into one chunk.
 ///
-/// No setting: an hour that was half sealed before a restart must come to the same chunks after it.
+/// An hour that was half sealed before a restart comes to the same chunks after it, whatever the
+/// settings say by then: the database keeps the limits of the hour that is being sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Most rows.
@@ -25,17 +28,21 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// What every ledger uses. Derived columns repeat parts of the payload, and all others come to
-    /// some 256 bytes a row: so even where nothing can be compressed, an object stays below 256 MiB
-    /// (which one PUT can always carry), and one chunk and its object fit the memory of a small
-    /// machine.
+    /// What a ledger uses unless its settings say otherwise: an object stays below 256 MiB, and one
+    /// chunk and its object fit the memory of a small machine.
     pub const DEFAULT: Self = Self { rows: 4 * 65_536, payload_bytes: 64 << 20 };
+
+    /// What no object may reach: one PUT carries 5 GiB, and a chunk is held in memory as a whole.
+    pub const OBJECT_BYTES: u64 = 1 << 30;
+
+    /// What an object comes to at most, where nothing can be compressed: derived columns repeat parts
+    /// of the payload, and all others come to some 256 bytes a row.
+    pub const fn object_bytes(&self) -> u64 {
+        self.rows.saturating_mul(256).saturating_add(self.payload_bytes.saturating_mul(2))
+    }
 }
 
-const _: () = {
-    let Limits { rows, payload_bytes } = Limits::DEFAULT;
-    assert!(2 * payload_bytes + 256 * rows <= 256 << 20);
-};
+const _: () = assert!(Limits::DEFAULT.object_bytes() <= 256 << 20);
 
 impl Default for Limits {
     fn default() -> Self {
@@ -54,8 +61,8 @@ pub struct Recorded {
     pub payload_digest: [u8; 32],
     /// The link.
     pub link: [u8; 32],
-    /// The payload.
-    pub payload: Vec<u8>,
+    /// The payload; none where it is erased.
+    pub payload: Option<Vec<u8>>,
 }
 
 /// A recorded submission, as the database keeps it.
@@ -81,8 +88,19 @@ impl Submission {
     }
 
     fn payload_bytes(&self) -> u64 {
-        let bytes: usize = self.events.iter().map(|event| event.payload.len()).sum();
+        let payloads = self.events.iter().filter_map(|event| event.payload.as_ref());
+        let bytes: usize = payloads.map(Vec::len).sum();
         u64::try_from(bytes).unwrap_or(u64::MAX)
+    }
+
+    /// Withholds the payloads that later entries erase, whether the database still has them or not:
+    /// so that what is sealed does not depend on when that was carried out.
+    pub fn withhold(&mut self, workspace: &Workspace, erased: &Erased) {
+        for event in &mut self.events {
+            if erased.covers(workspace, event) {
+                event.payload = None;
+            }
+        }
     }
 }
 
@@ -128,6 +146,12 @@ pub enum ChunkError {
         /// The rule.
         error: PayloadError,
     },
+    /// The payload is not there, and nothing says that it may be.
+    #[error(
+        "seq {0}: the database has no payload, and no later entry of the same hour erases it: to seal \
+         it so would be a finding of tampering"
+    )]
+    Withheld(u64),
     /// The event's UUID is nil.
     #[error("seq {seq}: {error}")]
     EventId {
@@ -171,6 +195,7 @@ pub struct Chunk {
 pub struct ChunkMaker<'a> {
     workspace: &'a Workspace,
     hour: Hour,
+    erased: &'a Erased,
     writer: ChunkWriter,
     first_seq: Seq,
     next_seq: Seq,
@@ -182,17 +207,20 @@ pub struct ChunkMaker<'a> {
 }
 
 impl<'a> ChunkMaker<'a> {
-    /// Starts a chunk of this workspace and hour at `first_seq`, which follows on `prev_link`.
+    /// Starts a chunk of this workspace and hour at `first_seq`, which follows on `prev_link`. A
+    /// payload may be withheld where the hour's own entries erase it.
     pub fn new(
         origin: &Origin,
         workspace: &'a Workspace,
         hour: Hour,
         first_seq: Seq,
         prev_link: Digest,
+        erased: &'a Erased,
     ) -> Result<Self, ChunkError> {
         Ok(Self {
             workspace,
             hour,
+            erased,
             writer: ChunkWriter::new(origin, workspace)?,
             first_seq,
             next_seq: first_seq,
@@ -243,18 +271,26 @@ impl<'a> ChunkMaker<'a> {
             let (expected, found) = (expected.to_string(), found.to_string());
             ChunkError::Differs { seq, column, expected, found }
         };
-        let read = payload::scan(&event.payload, self.workspace, &Rules::ceiling())
-            .map_err(|error| ChunkError::Payload { seq, error })?;
         let event_id = EventId::from_bytes(event.event_id)
             .map_err(|error| ChunkError::EventId { seq, error })?;
-        if read.event_id != event_id {
-            return Err(differs("event_id", &read.event_id, &event_id));
-        }
-        let payload_digest = Digest::of(&event.payload);
-        let found = Digest::from_bytes(event.payload_digest);
-        if found != payload_digest {
-            return Err(differs("payload_digest", &payload_digest, &found));
-        }
+        let payload_digest = Digest::from_bytes(event.payload_digest);
+        let derived = match &event.payload {
+            // Digest, link and signature stay, and the last is checked when the chunk is read back.
+            None if self.erased.names(seq, &event_id) => Derived::withheld(recorded_at.get()),
+            None => return Err(ChunkError::Withheld(seq)),
+            Some(payload) => {
+                let read = payload::scan(payload, self.workspace, &Rules::ceiling())
+                    .map_err(|error| ChunkError::Payload { seq, error })?;
+                if read.event_id != event_id {
+                    return Err(differs("event_id", &read.event_id, &event_id));
+                }
+                let expected = Digest::of(payload);
+                if payload_digest != expected {
+                    return Err(differs("payload_digest", &expected, &payload_digest));
+                }
+                Derived::of(&read)
+            }
+        };
         let leaf = Entry {
             seq: self.next_seq,
             recorded_at,
@@ -274,7 +310,7 @@ impl<'a> ChunkMaker<'a> {
             seq,
             recorded_at: recorded_at.get(),
             event_id: event.event_id,
-            payload: Some(&event.payload),
+            payload: event.payload.as_deref(),
             payload_digest: event.payload_digest,
             link: event.link,
             submission_hash: submission.submission_hash,
@@ -283,7 +319,7 @@ impl<'a> ChunkMaker<'a> {
             counter: submission.counter,
             public_key: submission.public_key,
             signature: submission.signature,
-            derived: Derived::of(&read),
+            derived,
         })?;
         self.leaves.push(leaf);
         self.link = link;

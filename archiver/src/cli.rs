@@ -3,24 +3,37 @@
 //! Exit codes: 0 done; 2 wrong usage or settings; 3 could not finish, running again may help; 4
 //! stopped because ledger, database and store disagree, so that someone must look.
 
+mod keys;
+mod service;
+
 use std::fmt;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use ledger::time::Micros;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
-use verifier::store::FileSource;
+use verifier::store::{self, FileSource, SourceError};
+use verifier::trust::{self, TrustError};
+
+use keys::{KeygenArguments, RevokeArguments, RotateArguments};
 
 use crate::SealError;
-use crate::chunk::Limits;
 use crate::config::{Config, ConfigError, Settings};
+use crate::erase::Outcome;
+use crate::keyfile;
+use crate::passes::{self, Failure};
+use crate::restore::{RestoreError, Restored, restore};
+use crate::rotate::{Change, Changed};
 use crate::seal::{Archiver, Sealed, SealedHour};
 use crate::status::{Status, status};
-use crate::vault::FileVault;
+use crate::step::Probe;
+use crate::vault::{self, Guarantee, Guarantees, S3Vault, Vault, VaultError};
 
 /// How long to try to reach the database.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -28,7 +41,8 @@ const CONNECT: Duration = Duration::from_secs(3);
 /// Seals closed hours of the ledger into its archive.
 ///
 /// Exit codes: 0 done; 2 wrong usage or settings; 3 could not finish, running again may help; 4
-/// stopped because ledger, database and store disagree: someone must look.
+/// stopped because ledger, database and store disagree: someone must look. `run` ends by itself with 4
+/// alone; `status --check` gives 3 and 4 for what it finds.
 #[derive(Debug, Parser)]
 #[command(name = "tally-archiver", version)]
 struct Cli {
@@ -44,24 +58,60 @@ struct Cli {
     command: Option<Command>,
 }
 
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 enum Command {
+    /// Seal each hour as it closes and carry out erasures, until told to stop (SIGTERM)
+    Run,
     /// Seal every hour that has closed, once
     Seal,
-    /// Say how far sealing has come
-    Status,
+    /// Take payloads out of archive and database that their chains erase, once
+    Erase,
+    /// Say what is sealed, what waits, and how the last passes ended
+    Status(StatusArguments),
+    /// Make a seal key
+    Keygen(KeygenArguments),
+    /// Let another seal key take the place of the one in force, which signs for it
+    Rotate(RotateArguments),
+    /// Revoke a stolen seal key; where it is in force, the configured one takes its place
+    Revoke(RevokeArguments),
+    /// Make a lost database again from the archive: all of it, verified, or nothing
+    Restore(RestoreArguments),
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+struct StatusArguments {
+    /// Exit with 3 where hours wait to be sealed or the last pass failed, with 4 where someone must
+    /// look: for monitoring
+    #[arg(long)]
+    check: bool,
+    /// How many hours may wait: one that has just ended waits for its grace and its turn
+    #[arg(long, value_name = "HOURS", default_value_t = 1, requires = "check")]
+    max_hours_behind: u64,
+}
+
+#[derive(Clone, Debug, Args)]
+struct RestoreArguments {
+    /// Trust file of an auditor: the ledger's name and public keys, not taken from the archive
+    #[arg(long, value_name = "FILE")]
+    trust: PathBuf,
 }
 
 #[derive(Debug, thiserror::Error)]
 enum CliError {
     #[error(transparent)]
     Config(#[from] ConfigError),
-    #[error("name a command: seal or status")]
+    #[error("name a command: run, seal, erase, status, rotate, revoke, keygen or restore")]
     NoCommand,
     #[error("the system's clock stands before 1970 or after 9999: set it")]
     Clock,
     #[error(transparent)]
     Seal(#[from] SealError),
+    #[error("cannot read the trust file {path}: {error}")]
+    TrustFile { path: PathBuf, error: std::io::Error },
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
     #[error("printing: {0}")]
     Print(#[from] std::io::Error),
 }
@@ -69,9 +119,14 @@ enum CliError {
 impl CliError {
     fn code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::NoCommand => 2,
+            Self::Config(_)
+            | Self::NoCommand
+            | Self::TrustFile { .. }
+            | Self::Trust(_)
+            | Self::Seal(SealError::Vault(VaultError::Source(SourceError::Settings(_)))) => 2,
             Self::Clock | Self::Print(_) => 3,
             Self::Seal(error) => error.code(),
+            Self::Restore(error) => error.code(),
         }
     }
 }
@@ -79,7 +134,7 @@ impl CliError {
 /// Runs the command line, and gives the exit code.
 pub fn run() -> ExitCode {
     match Cli::parse().run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             // Where even stderr is gone, the exit code still tells.
             let _ = writeln!(std::io::stderr(), "tally-archiver: {error}");
@@ -95,52 +150,143 @@ fn now() -> Result<Micros, CliError> {
 }
 
 impl Cli {
-    fn run(self) -> Result<(), CliError> {
+    fn run(self) -> Result<u8, CliError> {
         let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
         Settings::check_variables(names)?;
+        if let Some(Command::Keygen(arguments)) = &self.command {
+            let said = keys::keygen(arguments, self.settings)?;
+            writeln!(std::io::stdout(), "{said}")?;
+            return Ok(0);
+        }
         let config = self.settings.load()?;
         if self.print_config {
-            return Ok(write!(std::io::stdout(), "{config}")?);
+            write!(std::io::stdout(), "{config}")?;
+            return Ok(0);
         }
         let command = self.command.ok_or(CliError::NoCommand)?;
+        if matches!(command, Command::Run) {
+            return service::run(&config).map(|()| 0);
+        }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (text, json) = runtime.block_on(async {
+        let (text, json, code) = runtime.block_on(async {
             match command {
+                Command::Run | Command::Keygen(_) => Err(CliError::NoCommand),
                 Command::Seal => {
                     let sealed = seal(&config).await?;
-                    Ok::<_, CliError>((sealed.to_string(), sealed_json(&sealed)))
+                    Ok((sealed.to_string(), sealed_json(&sealed), 0))
                 }
-                Command::Status => {
-                    let pool = connect(&config).await?;
-                    let source = FileSource::open(&config.archive_url).map_err(SealError::from)?;
-                    let status = status(&pool, &source, now()?).await?;
-                    Ok((status.to_string(), status_json(&status)))
+                Command::Erase => {
+                    let erased = erase(&config).await?;
+                    Ok((erased.to_string(), erased_json(&erased), 0))
+                }
+                Command::Restore(arguments) => {
+                    let restored = restore_from(&config, arguments).await?;
+                    Ok((restored.to_string(), restored_json(&restored), 0))
+                }
+                Command::Rotate(arguments) => {
+                    let changed = change_key(&config, arguments.change(&config)?).await?;
+                    Ok((changed.to_string(), keys::json(&changed), 0))
+                }
+                Command::Revoke(arguments) => {
+                    let changed = change_key(&config, arguments.change()).await?;
+                    Ok((changed.to_string(), keys::json(&changed), 0))
+                }
+                Command::Status(StatusArguments { check, max_hours_behind }) => {
+                    let pool = pool(&config)?;
+                    let status = look(&config, &pool).await?;
+                    let code = if check { status.code(max_hours_behind) } else { 0 };
+                    Ok((status.to_string(), status_json(&status), code))
                 }
             }
         })?;
         let mut out = std::io::stdout();
-        Ok(if self.json { writeln!(out, "{json}") } else { write!(out, "{text}") }?)
+        if self.json { writeln!(out, "{json}") } else { write!(out, "{text}") }?;
+        Ok(code)
     }
 }
 
-async fn connect(config: &Config) -> Result<PgPool, SealError> {
+/// The database. It is reached where it is needed.
+fn pool(config: &Config) -> Result<PgPool, SealError> {
     let options = PgPoolOptions::new().acquire_timeout(CONNECT).max_connections(1);
-    Ok(options.connect(&config.database_url).await?)
+    Ok(options.connect_lazy(&config.database_url)?)
+}
+
+async fn look(config: &Config, pool: &PgPool) -> Result<Status, CliError> {
+    let address = &config.archive_url;
+    let mut status = if store::is_s3(address) {
+        let vault = S3Vault::open(address, &config.s3).map_err(SealError::from)?;
+        status(pool, &vault, Some(&vault), now()?).await?
+    } else {
+        // Looking makes no directory, and of a directory it is known what it does.
+        let source = FileSource::open(address).map_err(SealError::from)?;
+        status(pool, &source, None, now()?).await?
+    };
+    // Who looks need not be able to read the key.
+    status.plain_key_file =
+        keyfile::is_encrypted(&config.seal_key).is_ok_and(|encrypted| !encrypted);
+    Ok(status)
+}
+
+/// What works on the archive and its database. Settings and key are read before anything is reached.
+fn archiver<'a>(
+    config: &Config,
+    vault: &'a dyn Vault,
+    probe: &'a dyn Probe,
+) -> Result<Archiver<'a>, CliError> {
+    let signer = Arc::new(config.signer()?);
+    let (origin, limits) = (config.origin.clone(), config.limits);
+    Ok(Archiver { pool: pool(config)?, vault, signer, origin, limits, probe })
+}
+
+fn open_vault(config: &Config) -> Result<Box<dyn Vault>, SealError> {
+    Ok(vault::open(&config.archive_url, &config.s3)?)
 }
 
 async fn seal(config: &Config) -> Result<Sealed, CliError> {
-    let signer = config.signer()?;
-    let vault = FileVault::open(&config.archive_url).map_err(SealError::from)?;
-    let pool = connect(config).await?;
-    let archiver = Archiver {
-        pool,
-        vault: &vault,
-        signer,
-        origin: config.origin.clone(),
-        limits: Limits::DEFAULT,
-        probe: &(),
-    };
-    Ok(archiver.seal(now()?, config.grace).await?)
+    let (vault, now) = (open_vault(config)?, now()?);
+    let archiver = archiver(config, &*vault, &())?;
+    let sealed = archiver.seal(now, config.grace).await;
+    passes::record(&archiver.pool, now, &sealed).await;
+    Ok(sealed?)
+}
+
+async fn erase(config: &Config) -> Result<Outcome, CliError> {
+    let vault = open_vault(config)?;
+    Ok(archiver(config, &*vault, &())?.erase().await?)
+}
+
+async fn change_key(
+    config: &Config,
+    (change, reason): (Change, String),
+) -> Result<Changed, CliError> {
+    let vault = open_vault(config)?;
+    Ok(archiver(config, &*vault, &())?.change_key(&change, &reason, now()?, config.grace).await?)
+}
+
+async fn restore_from(
+    config: &Config,
+    RestoreArguments { trust: path }: RestoreArguments,
+) -> Result<Restored, CliError> {
+    let text = std::fs::read_to_string(&path);
+    let trust = trust::parse(&text.map_err(|error| CliError::TrustFile { path, error })?)?;
+    if trust.origin != config.origin {
+        let (trusted, found) = (trust.origin.to_string(), config.origin.to_string());
+        return Err(RestoreError::Origin { trusted, found }.into());
+    }
+    let source = store::open(&config.archive_url, &config.s3).map_err(SealError::from)?;
+    let pool = pool(config)?;
+    Ok(restore(&pool, &source, &trust, now()?, &()).await?)
+}
+
+fn restored_json(restored: &Restored) -> Value {
+    json!({
+        "log_size": restored.log_size,
+        "chunks": restored.chunks,
+        "events": restored.events,
+        "workspaces": restored.workspaces,
+        "through": restored.through.to_string(),
+        "noticed": restored.noticed.iter().map(ToString::to_string).collect::<Vec<_>>(),
+    })
 }
 
 impl fmt::Display for Sealed {
@@ -158,8 +304,29 @@ impl fmt::Display for Sealed {
         if self.hours.is_empty() {
             writeln!(f, "nothing to seal")?;
         }
+        if self.kept > 0 {
+            writeln!(f, "the store keeps {} tiles that fuller ones replace", self.kept)?;
+        }
+        write_guarantees(f, self.guarantees)?;
         writeln!(f, "the log has {} leaves", self.log_size)
     }
+}
+
+/// What of the store an operator must know; nothing where it has not been found out.
+fn write_guarantees(f: &mut fmt::Formatter<'_>, guarantees: Guarantees) -> fmt::Result {
+    if guarantees == Guarantees::default() {
+        return Ok(());
+    }
+    writeln!(f, "{guarantees}")?;
+    if guarantees.create == Guarantee::Compared {
+        writeln!(f, "let nobody but this archiver write there, and see docs/operating/s3.md")?;
+    }
+    Ok(())
+}
+
+fn guarantees_json(guarantees: Guarantees) -> Value {
+    let Guarantees { create, replace } = guarantees;
+    json!({ "create": create.as_str(), "replace": replace.as_str() })
 }
 
 fn sealed_json(sealed: &Sealed) -> Value {
@@ -176,24 +343,87 @@ fn sealed_json(sealed: &Sealed) -> Value {
         "hours": sealed.hours.iter().map(hour).collect::<Vec<_>>(),
         "recovered_leaves": sealed.recovered,
         "log_size": sealed.log_size,
+        "kept_tiles": sealed.kept,
+        "guarantees": guarantees_json(sealed.guarantees),
+    })
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.recovered > 0 {
+            writeln!(f, "took up {} leaves that an earlier run had published", self.recovered)?;
+        }
+        if self.payloads == 0 {
+            writeln!(f, "nothing to erase")?;
+        } else {
+            let Self { payloads, requests, chunks, .. } = self;
+            writeln!(
+                f,
+                "erased {payloads} payloads for {requests} requests; {chunks} chunks were written \
+                 anew"
+            )?;
+        }
+        if self.waiting > 0 {
+            writeln!(
+                f,
+                "{} payloads wait until the hour of their request is sealed: run seal, then erase",
+                self.waiting
+            )?;
+        }
+        for key in &self.kept {
+            writeln!(f, "the store keeps {key}, which still has what was erased")?;
+        }
+        writeln!(f, "the log has {} leaves", self.log_size)
+    }
+}
+
+fn erased_json(erased: &Outcome) -> Value {
+    json!({
+        "payloads": erased.payloads,
+        "requests": erased.requests,
+        "chunks": erased.chunks,
+        "waiting_payloads": erased.waiting,
+        "kept_objects": erased.kept,
+        "recovered_leaves": erased.recovered,
+        "log_size": erased.log_size,
     })
 }
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.last_hour {
-            None => writeln!(f, "nothing is sealed yet")?,
+            None => writeln!(f, "nothing is sealed yet, {} hours wait", self.hours_behind)?,
             Some(hour) => {
                 writeln!(f, "sealed through {hour}, {} hours behind the clock", self.hours_behind)?
             }
         }
         writeln!(f, "the log has {} leaves of {} workspaces", self.log_size, self.workspaces)?;
         match self.stored_log_size {
-            Some(size) if size == self.log_size => Ok(()),
-            None if self.log_size == 0 => Ok(()),
-            None => writeln!(f, "the store has no readable checkpoint"),
-            Some(size) => writeln!(f, "the store's checkpoint has {size} leaves: run seal"),
+            Some(size) if size == self.log_size => {}
+            None if self.log_size == 0 => {}
+            None => writeln!(f, "the store has no readable checkpoint")?,
+            Some(size) => writeln!(f, "the store's checkpoint has {size} leaves: run seal")?,
         }
+        if let Some(at) = self.passes.ok_at {
+            writeln!(f, "the last pass that ended well was at {at}")?;
+        }
+        if let Some(Failure { at, code, error }) = &self.passes.last {
+            let failures = self.passes.failures;
+            writeln!(
+                f,
+                "{failures} passes FAILED since, the last at {at} (exit code {code}): {error}"
+            )?;
+        }
+        if let Some((key, since)) = &self.seal_key {
+            writeln!(f, "the seal key in force since leaf {since} is {key}")?;
+        }
+        if let Some(key) = &self.change_begun {
+            writeln!(f, "a change of the seal key to {key} was begun and is to be finished")?;
+        }
+        if self.plain_key_file {
+            writeln!(f, "the seal key's file is not encrypted: docs/operating/seal-key.md")?;
+        }
+        write_guarantees(f, self.guarantees)
     }
 }
 
@@ -204,5 +434,17 @@ fn status_json(status: &Status) -> Value {
         "log_size": status.log_size,
         "stored_log_size": status.stored_log_size,
         "workspaces": status.workspaces,
+        "seal_key": status.seal_key.as_ref().map(|(key, _)| key.to_string()),
+        "seal_key_since": status.seal_key.as_ref().map(|(_, since)| since),
+        "seal_key_change_begun": status.change_begun.as_ref().map(ToString::to_string),
+        "seal_key_file_encrypted": !status.plain_key_file,
+        "guarantees": guarantees_json(status.guarantees),
+        "last_ok_at": status.passes.ok_at.map(|at| at.to_string()),
+        "failures": status.passes.failures,
+        "last_failure": status.passes.last.as_ref().map(|failure| json!({
+            "at": failure.at.to_string(),
+            "code": failure.code,
+            "error": failure.error,
+        })),
     })
 }

@@ -1,6 +1,7 @@
-//! Why sealing stops.
+//! Why sealing and erasing stop.
 
 use ledger::names::{NameError, Origin, Seq, Workspace};
+use ledger::note::{SignerError, VerifierKey};
 use ledger::time::Hour;
 use verifier::store::SourceError;
 
@@ -68,6 +69,28 @@ pub enum Disagreement {
         /// Its last sealed entry.
         sealed: Seq,
     },
+    /// Another seal key is configured than the one in force.
+    #[error(
+        "the seal key {configured} is configured, and {in_force} is in force since leaf {since} of the \
+         log: set `archive.seal_key` to the file of that one"
+    )]
+    SealKey {
+        /// By the settings.
+        configured: Box<VerifierKey>,
+        /// By the log.
+        in_force: Box<VerifierKey>,
+        /// From which leaf on.
+        since: u64,
+    },
+    /// A change of the seal key was begun, and cannot be finished without the new key.
+    #[error(
+        "a change of the seal key to {0} was begun and has to be finished first: give the same command \
+         with that key's file again, or set `archive.seal_key` to it"
+    )]
+    ChangeBegun(Box<VerifierKey>),
+    /// The seal key cannot be changed like this.
+    #[error("the seal key is not changed: {0}")]
+    Change(String),
     /// An entry lies in an hour that is sealed without it.
     #[error("{workspace} has seq {seq} in an hour before {hour}, which is sealed without it")]
     Late {
@@ -97,6 +120,24 @@ pub enum Disagreement {
     /// A name in the database is none.
     #[error("a workspace in the database: {0}")]
     Workspace(#[from] NameError),
+    /// An entry that should ask for erasures does not, or is not what is sealed.
+    #[error("seq {seq} of {workspace}, which should ask for erasures: {problem}")]
+    Erasure {
+        /// The workspace.
+        workspace: Workspace,
+        /// The entry.
+        seq: Seq,
+        /// What is wrong.
+        problem: String,
+    },
+    /// An object that is sealed is not in the store as it was sealed.
+    #[error("`{key}` in the store is not what was sealed: {problem}")]
+    Sealed {
+        /// The object's key.
+        key: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// What was written does not verify when it is read back.
     #[error("`{object}`, read back from the store, does not verify: {finding}")]
     ReadBack {
@@ -107,7 +148,7 @@ pub enum Disagreement {
     },
 }
 
-/// Why sealing stopped. Whatever it was, running again goes on from there.
+/// Why sealing or erasing stopped. Whatever it was, running again goes on from there.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SealError {
@@ -123,6 +164,9 @@ pub enum SealError {
     /// The database has no ledger yet.
     #[error("the database holds no ledger yet: start `tally-ingest serve` on it first")]
     NoLedger,
+    /// The seal key did not sign.
+    #[error(transparent)]
+    Signer(#[from] SignerError),
     /// The database failed.
     #[error("the database: {0}")]
     Database(#[from] sqlx::Error),
@@ -162,6 +206,7 @@ impl SealError {
             Self::Busy
             | Self::FenceBusy(_)
             | Self::NoLedger
+            | Self::Signer(_)
             | Self::Database(_)
             | Self::Vault(_)
             | Self::Log(_)

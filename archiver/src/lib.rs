@@ -1,20 +1,34 @@
 //! Seals closed hours of the ledger into a signed, logged Parquet archive.
 //!
-//! Here: sealing ([`seal`], the order of its effects; [`chunk`], [`log`], [`recover`], what they
-//! are made of), the write side of the store ([`vault`]), the database as the archiver sees it
+//! Here: sealing ([`seal`]), erasing ([`erase`]) and changing the seal key ([`rotate`]), each the order of
+//! its effects, and what they are made of ([`chunk`], [`amend`], [`erasure`], [`keys`], [`log`],
+//! [`publish`], [`recover`]); restoring a database from the archive ([`restore`]); sealing every hour, for as
+//! long as it runs ([`daemon`], [`passes`]); the write side of the store ([`vault`]), the database as the
+//! archiver sees it
 //! ([`records`], [`state`], [`lock`]), configuration and the command line.
 //!
 //! Not here: what is hashed and signed, and every check over it (see the `ledger` crate); Parquet
-//! and the read side of the store (see `verifier`). Records are read and never changed.
+//! and the read side of the store (see `verifier`). Records are read and never changed, but for
+//! payloads that their own chain erases; only an empty database is ever filled.
 
+pub mod amend;
 pub mod chunk;
 pub mod cli;
 pub mod config;
+pub mod daemon;
+pub mod erase;
+pub mod erasure;
 mod error;
+pub mod keyfile;
+pub mod keys;
 pub mod lock;
 pub mod log;
+pub mod passes;
+pub mod publish;
 pub mod records;
 pub mod recover;
+pub mod restore;
+pub mod rotate;
 pub mod seal;
 pub mod state;
 pub mod status;

@@ -41,15 +41,22 @@ pub async fn archiver(pool: &PgPool) -> Result<PgConnection, SealError> {
 /// since 1970): neither by a transaction that is open now nor by a later one.
 pub async fn fence(conn: &mut PgConnection, not_before: i64) -> Result<(), SealError> {
     let mut tx = conn.begin().await?;
-    if !taken(&mut tx, "SELECT pg_advisory_xact_lock($1)", FENCE_LOCK, FENCE_PATIENCE).await? {
-        return Err(SealError::FenceBusy(FENCE_PATIENCE));
-    }
+    hold_fence(&mut tx).await?;
     sqlx::query("UPDATE fence SET not_before = $1 WHERE not_before < $1")
         .bind(not_before)
         .execute(&mut *tx)
         .await?;
     tx.commit().await?;
     Ok(())
+}
+
+/// Keeps everyone from recording until the transaction ends.
+pub async fn hold_fence(tx: &mut PgConnection) -> Result<(), SealError> {
+    if taken(tx, "SELECT pg_advisory_xact_lock($1)", FENCE_LOCK, FENCE_PATIENCE).await? {
+        Ok(())
+    } else {
+        Err(SealError::FenceBusy(FENCE_PATIENCE))
+    }
 }
 
 /// Takes a lock, and says whether it came within `patience`.

@@ -3,7 +3,7 @@
 use ledger::hash::Digest;
 use ledger::layout::{self, Artefact, TileBuilder};
 use ledger::limits::TILE_WIDTH;
-use ledger::merkle;
+use ledger::merkle::{self, Frontier};
 use verifier::store::{ArchiveSource, SourceError};
 
 /// Why a log cannot be taken up.
@@ -67,8 +67,8 @@ fn read(source: &dyn ArchiveSource, artefact: &Artefact) -> Result<Vec<u8>, LogE
     source.get(&artefact.to_string())?.ok_or_else(|| LogError::Missing(artefact.clone()))
 }
 
-/// The first `width` entries of a bundle of a log that has `stored` leaves.
-fn read_bundle(
+/// The leaves in the bundle at `index` of a log that has `stored` leaves.
+pub fn bundle(
     source: &dyn ArchiveSource,
     index: u64,
     stored: u64,
@@ -92,7 +92,7 @@ pub fn read_leaves(
     let mut at = from;
     while at < to {
         let index = at / TILE_WIDTH;
-        let entries = read_bundle(source, index, to)?;
+        let entries = bundle(source, index, to)?;
         let skip = usize::try_from(at % TILE_WIDTH).unwrap_or(usize::MAX);
         leaves.extend(entries.into_iter().skip(skip));
         at = (index + 1) * TILE_WIDTH;
@@ -125,7 +125,7 @@ impl Log {
         }
         let mut tail = Vec::new();
         if let Some((index, width)) = edge(size) {
-            tail = read_bundle(source, index, stored)?;
+            tail = bundle(source, index, stored)?;
             tail.truncate(usize::from(width));
         }
         // The widths above come from the size, so they fit it.
@@ -141,6 +141,11 @@ impl Log {
     /// The root of the log's tree.
     pub fn root(&self) -> Digest {
         self.tiles.root()
+    }
+
+    /// The log's tree at its right edge.
+    pub fn frontier(&self) -> Frontier {
+        self.tiles.frontier()
     }
 
     /// Appends a leaf, and gives its index.

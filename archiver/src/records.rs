@@ -46,7 +46,7 @@ fn recorded(row: &PgRow) -> Result<Recorded, sqlx::Error> {
         event_id: bytes(row, "event_id")?,
         payload_digest: bytes(row, "payload_digest")?,
         link: bytes(row, "link")?,
-        payload: row.try_get("payload")?,
+        payload: row.try_get::<Option<Vec<u8>>, _>("payload")?,
     })
 }
 
@@ -92,11 +92,14 @@ impl<'a> Records<'a> {
         };
         let rows = sqlx::query(
             "SELECT seq, uuid_send(event_id) AS event_id, payload_digest, link, payload
-             FROM entries WHERE workspace = $1 AND seq >= $2 AND seq < $3 ORDER BY seq",
+             FROM entries WHERE workspace = $1 AND seq >= $2 AND seq < $3 AND recorded_at = $4
+             ORDER BY seq",
         )
         .bind(self.workspace.as_str())
         .bind(self.next_seq)
         .bind(self.next_seq.saturating_add(count))
+        // All of a submission share it: it names the one day to look into.
+        .bind(submission.recorded_at)
         .fetch_all(conn)
         .await?;
         self.next_seq = self.next_seq.saturating_add(count);

@@ -3,45 +3,43 @@
 //! 1. **Lock.** One archiver at a time, for as long as its connection lives.
 //! 2. **Recover.** Store and database are compared; the database catches up (see
 //!    [`crate::recover`]). Nothing is signed before.
-//! 3. **Fence.** No entry of the hours to seal can be recorded any more, so the rows that are read
+//! 3. **Probe.** The store is asked, on an hour note that is sealed, whether it refuses to overwrite;
+//!    before the first hour there is nothing to ask it on, so then it is asked after that. Writes are
+//!    right either way: it decides how much is read again.
+//! 4. **Fence.** No entry of the hours to seal can be recorded any more, so the rows that are read
 //!    from here on are all there are.
-//! 4. For each hour in turn:
-//!    1. for each chunk: **object**, which is **read back and verified**, then its **manifest**: a
-//!       manifest never speaks of bytes that were not seen in the store;
+//! 5. For each hour in turn:
+//!    1. each chunk's **object** and **manifest**;
 //!    2. the hour's **heads**, then its **note**, which counts the manifests;
-//!    3. the log's **bundles**, then its **tiles**, which are hashes of them;
-//!    4. the **checkpoint**: until it is replaced, an auditor sees the hour before, whole. It must
-//!       never name an object that is not there;
-//!    5. what fuller tiles replace is **trimmed**: after the checkpoint that makes it so, and
-//!       before the marks, so that a run that recovers knows what to trim;
-//!    6. the **marks** in the database, in one transaction.
+//!    3. **publishing**: the log, its checkpoint, the marks. What an object and a checkpoint go
+//!       through, [`crate::publish`] says.
 //!
-//! Every object is a function of the rows, the key and the log before, so a run that dies anywhere
-//! is finished by the next one with the same bytes. That holds for the order of chunks too: by
-//! workspace in byte order, then by seq.
+//! What the hour's own entries erase is not sealed, whether the database still has it or not (see
+//! [`crate::erasure`]). So every object is a function of what is recorded, the key and the log
+//! before, and a run that dies anywhere is finished by the next one with the same bytes. That holds
+//! for the order of chunks too: by workspace in byte order, then by seq.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use ledger::checkpoint::Checkpoint;
 use ledger::chunk::{ChunkManifest, ObjectDigest};
 use ledger::entry::genesis_link;
 use ledger::hash::Digest;
 use ledger::hour::HourNote;
 use ledger::layout::{Artefact, Range};
 use ledger::names::{Origin, Seq, Workspace};
-use ledger::note::{self, NoteSigner};
+use ledger::note::{Signer, VerifierKey};
 use ledger::time::{Hour, Micros};
 use sqlx::{PgConnection, PgPool, Row as _};
-use verifier::audit::check_chunk;
 
 use crate::chunk::{Chunk, ChunkMaker, Limits};
-use crate::log::superseded;
-use crate::records::Records;
+use crate::publish::Batch;
+use crate::records::{Records, decoded, unsigned};
 use crate::recover::{Start, recover};
-use crate::state::{Mark, Published, State, save};
+use crate::state::State;
 use crate::step::{Probe, Step};
-use crate::vault::Vault;
-use crate::{Disagreement, SealError, lock};
+use crate::vault::{Guarantees, Vault};
+use crate::{Disagreement, SealError, erasure, lock};
 
 /// What sealing works with.
 pub struct Archiver<'a> {
@@ -50,10 +48,10 @@ pub struct Archiver<'a> {
     /// The archive's store.
     pub vault: &'a dyn Vault,
     /// The ledger's seal key.
-    pub signer: NoteSigner,
+    pub signer: Arc<dyn Signer>,
     /// The ledger.
     pub origin: Origin,
-    /// How much goes into a chunk.
+    /// How much goes into a chunk of the hours that are begun.
     pub limits: Limits,
     /// Told of each step.
     pub probe: &'a dyn Probe,
@@ -83,18 +81,33 @@ pub struct Sealed {
     pub log_size: u64,
     /// Leaves that an earlier run had published without the database knowing.
     pub recovered: u64,
+    /// Tiles and bundles that fuller ones replace and that the store keeps nevertheless.
+    pub kept: u64,
+    /// What the store guarantees, as far as it was found out.
+    pub guarantees: Guarantees,
 }
 
 impl Archiver<'_> {
     /// Seals every hour that has closed: those that ended `grace` or longer before `now`.
     pub async fn seal(&self, now: Micros, grace: Duration) -> Result<Sealed, SealError> {
-        let conn = &mut lock::archiver(&self.pool).await?;
-        self.check_origin(conn).await?;
-        self.vault.tidy()?;
-        let mut start = recover(conn, self.vault, &self.signer).await?;
-        check_heads(conn, &start.state).await?;
+        let (mut conn, mut start) = self.begin().await?;
+        self.seal_closed(&mut conn, &mut start, now, grace).await
+    }
+
+    /// The same, where the lock is held and store and database agree.
+    pub(crate) async fn seal_closed(
+        &self,
+        conn: &mut PgConnection,
+        start: &mut Start,
+        now: Micros,
+        grace: Duration,
+    ) -> Result<Sealed, SealError> {
         let log_size = start.log.size();
-        let mut sealed = Sealed { hours: Vec::new(), log_size, recovered: start.recovered };
+        let recovered = start.recovered;
+        let mut sealed = Sealed { log_size, recovered, ..Sealed::default() };
+        if let Some((hour, _)) = start.state.last_hour() {
+            sealed.guarantees = self.vault.probe(&Artefact::HourNote(hour).to_string())?;
+        }
         let Some(open) = first_open_hour(now, grace) else {
             return Ok(sealed);
         };
@@ -108,23 +121,39 @@ impl Archiver<'_> {
             next = first_hour(conn).await?;
         }
         while let Some(hour) = next.filter(|hour| *hour < open) {
-            sealed.hours.push(self.seal_hour(conn, &mut start, hour).await?);
+            let (done, kept) = self.seal_hour(conn, start, hour).await?;
+            if last.is_none() && sealed.hours.is_empty() {
+                sealed.guarantees = self.vault.probe(&Artefact::HourNote(hour).to_string())?;
+            }
+            sealed.hours.push(done);
+            sealed.kept += kept;
             sealed.log_size = start.log.size();
             next = hour.next();
         }
         Ok(sealed)
     }
 
-    fn reach(&self, step: Step) -> Result<(), SealError> {
-        if self.probe.go_on(step) { Ok(()) } else { Err(SealError::Stopped(step)) }
+    /// Takes the lock, lets store and database agree before anything is signed, and finishes a change
+    /// of the seal key that was begun.
+    pub(crate) async fn begin(&self) -> Result<(PgConnection, Start), SealError> {
+        let (mut conn, mut start) = self.open(self.signer.verifier()).await?;
+        self.finish_change(&mut conn, &mut start, None).await?;
+        self.check_in_force(&start)?;
+        Ok((conn, start))
     }
 
-    fn sign(&self, body: &str) -> String {
-        note::sign(body, &[&self.signer])
-    }
-
-    fn put(&self, artefact: &Artefact, bytes: &[u8]) -> Result<(), SealError> {
-        Ok(self.vault.create(&artefact.to_string(), bytes)?)
+    /// Takes the lock, and lets store and database agree, whichever key is configured. `known` is the
+    /// seal key where it has never changed.
+    pub(crate) async fn open(
+        &self,
+        known: &VerifierKey,
+    ) -> Result<(PgConnection, Start), SealError> {
+        let mut conn = lock::archiver(&self.pool).await?;
+        self.check_origin(&mut conn).await?;
+        self.vault.tidy()?;
+        let start = recover(&mut conn, self.vault, known).await?;
+        check_heads(&mut conn, &start.state).await?;
+        Ok((conn, start))
     }
 
     async fn check_origin(&self, conn: &mut PgConnection) -> Result<(), SealError> {
@@ -139,48 +168,21 @@ impl Archiver<'_> {
         }
     }
 
+    /// Seals one hour, and says how many superseded objects the store keeps.
     async fn seal_hour(
         &self,
         conn: &mut PgConnection,
         start: &mut Start,
         hour: Hour,
-    ) -> Result<SealedHour, SealError> {
-        let mut work = HourWork::new(hour, start);
+    ) -> Result<(SealedHour, u64), SealError> {
+        let limits = hour_limits(conn, hour, self.limits).await?;
+        let mut work = HourWork::new(hour, limits, start);
         for workspace in workspaces_with_entries(conn, hour).await? {
             self.seal_workspace(conn, &mut work, &workspace).await?;
         }
         self.seal_hour_note(&mut work)?;
-        let old = start.log.size();
-        for leaf in &work.leaves {
-            start.log.append(leaf.as_bytes())?;
-        }
-        for (artefact, bytes) in start.log.take_bundles()? {
-            self.put(&artefact, &bytes)?;
-        }
-        self.reach(Step::BundlesPut)?;
-        for (artefact, bytes) in start.log.take_tiles() {
-            self.put(&artefact, &bytes)?;
-        }
-        self.reach(Step::TilesPut)?;
-        let size = start.log.size();
-        let checkpoint = Checkpoint { origin: self.origin.clone(), size, root: start.log.root() };
-        let checkpoint = self.sign(&checkpoint.to_body());
-        // The lock is held for as long as its connection lives: an archiver that was cut off from
-        // the database must not publish any more, as another one may have gone further.
-        sqlx::query("SELECT 1").execute(&mut *conn).await?;
-        let before = start.checkpoint.as_deref().map(str::as_bytes);
-        self.vault.replace(&Artefact::Checkpoint.to_string(), before, checkpoint.as_bytes())?;
-        self.reach(Step::CheckpointPut)?;
-        for artefact in superseded(old, size) {
-            self.vault.remove(&artefact.to_string())?;
-        }
-        self.reach(Step::Trimmed)?;
-        let published = Published { size, note: checkpoint };
-        save(conn, &work.marks, &published).await?;
-        self.reach(Step::Marked)?;
-        start.state = work.state;
-        start.checkpoint = Some(published.note);
-        Ok(work.sealed)
+        let kept = self.publish(conn, start, work.batch).await?;
+        Ok((work.sealed, kept))
     }
 
     async fn seal_workspace(
@@ -189,20 +191,24 @@ impl Archiver<'_> {
         work: &mut HourWork,
         workspace: &Workspace,
     ) -> Result<(), SealError> {
-        let (mut seq, mut link) = match work.state.tail(workspace) {
+        let (mut seq, mut link) = match work.batch.state.tail(workspace) {
             None => (Seq::FIRST, genesis_link(&self.origin, workspace)),
             // Nothing follows on a full chain: the query for its next entry finds none.
             Some(tail) => (tail.last_seq.next().unwrap_or(tail.last_seq), tail.last_link),
         };
         let wrong = |error| Disagreement::Record { workspace: workspace.clone(), error };
+        let erased = erasure::of_hour(conn, workspace, work.hour).await?;
         let mut records = Records::new(workspace, seq.get().cast_signed(), work.hour.end());
         let mut maker: Option<ChunkMaker<'_>> = None;
         let mut part = 0;
         loop {
-            let submission = records.next(conn).await?;
+            let mut submission = records.next(conn).await?;
+            if let Some(submission) = &mut submission {
+                submission.withhold(workspace, &erased);
+            }
             // A chunk ends where the next submission does not fit, or where there is none.
             let fits = |maker: &mut ChunkMaker<'_>| {
-                submission.as_ref().is_some_and(|next| maker.fits(next, &self.limits))
+                submission.as_ref().is_some_and(|next| maker.fits(next, &work.limits))
             };
             if let Some(full) = maker.take_if(|maker| !fits(maker)) {
                 (seq, link) = full.end();
@@ -218,7 +224,7 @@ impl Archiver<'_> {
             let maker = match &mut maker {
                 Some(maker) => maker,
                 none => none.insert(
-                    ChunkMaker::new(&self.origin, workspace, work.hour, seq, link)
+                    ChunkMaker::new(&self.origin, workspace, work.hour, seq, link, &erased)
                         .map_err(wrong)?,
                 ),
             };
@@ -235,7 +241,7 @@ impl Archiver<'_> {
     ) -> Result<(), SealError> {
         let Chunk { object, first_seq, last_seq, .. } = chunk;
         let range = Range { workspace: workspace.clone(), hour: work.hour, first_seq, last_seq };
-        let events = Artefact::Events { range: range.clone(), erasure: 0 };
+        let previous = work.batch.state.tail(workspace);
         let manifest = ChunkManifest {
             origin: self.origin.clone(),
             workspace: workspace.clone(),
@@ -248,35 +254,21 @@ impl Archiver<'_> {
             root: chunk.root,
             first_recorded_at: chunk.first_recorded_at,
             last_recorded_at: chunk.last_recorded_at,
-            prev_manifest: work.state.tail(workspace).map_or(Digest::ZERO, |tail| tail.manifest),
+            prev_manifest: previous.map_or(Digest::ZERO, |tail| tail.manifest),
             amends: Digest::ZERO,
-            object: events.to_string(),
+            object: Artefact::Events { range, erasure: 0 }.to_string(),
             digest: ObjectDigest::of(&object),
         };
-        self.put(&events, &object)?;
-        self.reach(Step::ObjectPut)?;
-        // What counts is what the store gives back: it is checked against the rows' own root and
-        // last link, by the code that an auditor runs.
-        drop(object);
-        let stored = self.vault.get(&manifest.object)?.unwrap_or_default();
-        if let Some(finding) = check_chunk(&manifest, &stored).findings.first() {
-            let (object, finding) = (manifest.object, finding.to_string());
-            return Err(Disagreement::ReadBack { object, finding }.into());
-        }
-        drop(stored);
-        self.reach(Step::ObjectReadBack)?;
-        let note = self.sign(&manifest.to_body());
-        self.put(&Artefact::Manifest { range, erasure: 0 }, note.as_bytes())?;
-        self.reach(Step::ManifestPut)?;
+        let note = self.put_chunk(&manifest, object)?;
         work.sealed.chunks += 1;
         work.sealed.events += manifest.rows();
         work.sealed.payload_bytes += chunk.payload_bytes;
         work.sealed.object_bytes += manifest.digest.bytes;
-        self.log_leaf(work, note)
+        self.log_leaf(&mut work.batch, note)
     }
 
     fn seal_hour_note(&self, work: &mut HourWork) -> Result<(), SealError> {
-        let heads = work.state.heads();
+        let heads = work.batch.state.heads();
         self.put(&Artefact::HourHeads(work.hour), heads.to_text().as_bytes())?;
         self.reach(Step::HeadsPut)?;
         let note = HourNote {
@@ -285,56 +277,59 @@ impl Archiver<'_> {
             chunks: work.sealed.chunks,
             workspaces: u64::try_from(heads.len()).unwrap_or(u64::MAX),
             heads_root: heads.root(),
-            prev_hour: work.state.last_hour().map_or(Digest::ZERO, |(_, note)| note),
+            prev_hour: work.batch.state.last_hour().map_or(Digest::ZERO, |(_, note)| note),
         };
-        let note = self.sign(&note.to_body());
+        let note = self.sign(&note.to_body())?;
         self.put(&Artefact::HourNote(work.hour), note.as_bytes())?;
         self.reach(Step::HourNotePut)?;
-        self.log_leaf(work, note)
-    }
-
-    /// Takes a note up as a leaf to log, by the same path as a run that recovers.
-    fn log_leaf(&self, work: &mut HourWork, note: String) -> Result<(), SealError> {
-        let mark = Mark::read(note.as_bytes(), self.signer.verifier(), &self.origin)
-            .map_err(|error| Disagreement::Leaf { index: work.next_index(), error })?;
-        work.state.apply(&mark);
-        work.marks.push(mark);
-        work.leaves.push(note);
-        Ok(())
+        self.log_leaf(&mut work.batch, note)
     }
 }
 
 /// An hour that is being sealed.
 struct HourWork {
     hour: Hour,
-    /// As it will be when the hour is sealed.
-    state: State,
-    log_size: u64,
-    leaves: Vec<String>,
-    marks: Vec<Mark>,
+    limits: Limits,
+    batch: Batch,
     sealed: SealedHour,
 }
 
 impl HourWork {
-    fn new(hour: Hour, start: &Start) -> Self {
+    fn new(hour: Hour, limits: Limits, start: &Start) -> Self {
         let sealed = SealedHour { hour, chunks: 0, events: 0, payload_bytes: 0, object_bytes: 0 };
-        let (state, log_size) = (start.state.clone(), start.log.size());
-        Self { hour, state, log_size, leaves: Vec::new(), marks: Vec::new(), sealed }
-    }
-
-    fn next_index(&self) -> u64 {
-        self.log_size.saturating_add(u64::try_from(self.leaves.len()).unwrap_or(u64::MAX))
+        Self { hour, limits, batch: Batch::new(start), sealed }
     }
 }
 
 /// The first hour that has not closed for long enough; none before 1970.
-fn first_open_hour(now: Micros, grace: Duration) -> Option<Hour> {
+pub(crate) fn first_open_hour(now: Micros, grace: Duration) -> Option<Hour> {
     let grace = i64::try_from(grace.as_micros()).ok()?;
     now.checked_add(-grace).map(Micros::hour)
 }
 
+/// The limits of an hour's chunks: those with which it was begun, by a run that may have died since
+/// (see [`Limits`]).
+async fn hour_limits(
+    conn: &mut PgConnection,
+    hour: Hour,
+    limits: Limits,
+) -> Result<Limits, sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO sealing (hour, rows, payload_bytes) VALUES ($1, $2, $3)
+         ON CONFLICT (one) DO UPDATE SET hour = $1, rows = $2, payload_bytes = $3
+         WHERE sealing.hour <> $1",
+    )
+    .bind(hour.start().get())
+    .bind(decoded("rows", i64::try_from(limits.rows))?)
+    .bind(decoded("payload_bytes", i64::try_from(limits.payload_bytes))?)
+    .execute(&mut *conn)
+    .await?;
+    let row = sqlx::query("SELECT rows, payload_bytes FROM sealing").fetch_one(conn).await?;
+    Ok(Limits { rows: unsigned(&row, "rows")?, payload_bytes: unsigned(&row, "payload_bytes")? })
+}
+
 /// The hour of the ledger's first entry; none before there is one.
-async fn first_hour(conn: &mut PgConnection) -> Result<Option<Hour>, sqlx::Error> {
+pub(crate) async fn first_hour(conn: &mut PgConnection) -> Result<Option<Hour>, sqlx::Error> {
     let first: Option<i64> = sqlx::query_scalar(
         "SELECT min(e.recorded_at) FROM heads h
          JOIN entries e ON e.workspace = h.workspace AND e.seq = 1",

@@ -8,11 +8,14 @@ use std::collections::BTreeMap;
 use ledger::chunk::ChunkManifest;
 use ledger::hash::Digest;
 use ledger::hour::{Heads, HourNote};
+use ledger::line::{KeyLine, LineError};
+use ledger::merkle::Frontier;
 use ledger::names::{Origin, Seq, Workspace};
-use ledger::note::{BodyError, Note, NoteError, VerifierKey};
+use ledger::note::{BodyError, Note, NoteError};
 use ledger::time::{Hour, Micros};
 use sqlx::{PgConnection, Row as _};
 
+use crate::keys;
 use crate::records::{bytes, decoded, unsigned};
 
 /// What a leaf of the log says is sealed.
@@ -25,6 +28,13 @@ pub enum Mark {
         /// `H` of the manifest's note.
         note: Digest,
     },
+    /// A chunk's new object, without the payloads that were erased.
+    Amendment {
+        /// Its manifest.
+        manifest: Box<ChunkManifest>,
+        /// `H` of the manifest's note.
+        note: Digest,
+    },
     /// An hour.
     Hour {
         /// The hour.
@@ -32,36 +42,62 @@ pub enum Mark {
         /// `H` of the hour's note.
         note: Digest,
     },
+    /// A note about the seal keys.
+    Keys {
+        /// The seal keys behind it.
+        line: Box<KeyLine>,
+        /// The whole note.
+        note: String,
+    },
 }
 
 /// Why a leaf of the log is none that this archiver has written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MarkError {
-    /// It is no signed note, or not signed by the seal key.
+    /// It is no signed note, or not signed by its key.
     #[error(transparent)]
     Note(#[from] NoteError),
-    /// It is neither the manifest of an original chunk nor an hour note.
-    #[error("it is neither an original chunk's manifest nor an hour note: {0}")]
+    /// It does not follow from the seal keys before it, or the one in force did not sign it.
+    #[error(transparent)]
+    Line(#[from] LineError),
+    /// It is neither a chunk's manifest nor an hour note.
+    #[error("it is neither a chunk's manifest nor an hour note: {0}")]
     Body(#[from] BodyError),
     /// It is of another ledger.
     #[error("it is of the ledger {0}")]
     Origin(Origin),
-    /// It amends a chunk, which this version does not do.
-    #[error("it amends an earlier manifest, which this version of the archiver cannot take up")]
-    Amends,
 }
 
 impl Mark {
-    /// Reads a leaf of the log.
-    pub fn read(leaf: &[u8], key: &VerifierKey, origin: &Origin) -> Result<Self, MarkError> {
-        let body = Note::parse(leaf)?.verify(key)?;
-        let note = Digest::of(leaf);
+    /// Reads the leaf that comes behind those in `tree`, signed by the key then in force.
+    pub fn read(
+        leaf: &[u8],
+        line: &KeyLine,
+        tree: &Frontier,
+        origin: &Origin,
+    ) -> Result<Self, MarkError> {
+        let note = Note::parse(leaf)?;
+        match line.follow(&note, leaf, tree)? {
+            None => Self::of(note.body(), Digest::of(leaf), origin),
+            Some(line) => {
+                let note = String::from_utf8_lossy(leaf).into_owned();
+                Ok(Self::Keys { line: Box::new(line), note })
+            }
+        }
+    }
+
+    /// Reads the body of a note with this digest, whose signature was checked.
+    pub(crate) fn of(body: &str, note: Digest, origin: &Origin) -> Result<Self, MarkError> {
         let (mark, of) = match ChunkManifest::parse(body) {
-            Ok(manifest) if !manifest.is_original() => return Err(MarkError::Amends),
             Ok(manifest) => {
-                let of = manifest.origin.clone();
-                (Self::Chunk { manifest: Box::new(manifest), note }, of)
+                let (of, is_original) = (manifest.origin.clone(), manifest.is_original());
+                let manifest = Box::new(manifest);
+                if is_original {
+                    (Self::Chunk { manifest, note }, of)
+                } else {
+                    (Self::Amendment { manifest, note }, of)
+                }
             }
             Err(BodyError::Kind { .. }) => {
                 let HourNote { hour, origin, .. } = HourNote::parse(body)?;
@@ -70,6 +106,14 @@ impl Mark {
             Err(error) => return Err(error.into()),
         };
         if of == *origin { Ok(mark) } else { Err(MarkError::Origin(of)) }
+    }
+
+    /// The end of the hour that it seals; `None` for a chunk.
+    pub fn through(&self) -> Option<Micros> {
+        match self {
+            Self::Hour { hour, .. } => Micros::new(hour.end()),
+            Self::Chunk { .. } | Self::Amendment { .. } | Self::Keys { .. } => None,
+        }
     }
 }
 
@@ -100,6 +144,10 @@ impl State {
                 let tail = Tail { last_seq, last_link, manifest: *note };
                 self.tails.insert(manifest.workspace.clone(), tail);
             }
+            // Links stay, and `prev_manifest` always names an original.
+            Mark::Amendment { .. } => {}
+            // See `crate::recover::Start::line`.
+            Mark::Keys { .. } => {}
             Mark::Hour { hour, note } => self.last_hour = Some((*hour, *note)),
         }
     }
@@ -200,12 +248,25 @@ pub async fn save(
             .bind(manifest.hour.start().get())
             .bind(manifest.part.cast_signed())
             .bind(manifest.last_link.as_bytes().as_slice()),
+            Mark::Amendment { manifest, note } => sqlx::query(
+                "INSERT INTO amended_chunks (log_index, manifest_hash, workspace, first_seq, erasure)
+                 VALUES ($1, $2, $3, $4, $5)",
+            )
+            .bind(index)
+            .bind(note.as_bytes().as_slice())
+            .bind(manifest.workspace.as_str())
+            .bind(manifest.first_seq.get().cast_signed())
+            .bind(i64::from(manifest.erasure())),
             Mark::Hour { hour, note } => sqlx::query(
                 "INSERT INTO sealed_hours (log_index, note_hash, hour) VALUES ($1, $2, $3)",
             )
             .bind(index)
             .bind(note.as_bytes().as_slice())
             .bind(hour.start().get()),
+            Mark::Keys { line, note } => {
+                keys::keep(&mut tx, line).await?;
+                keys::insert(index, note)
+            }
         };
         insert.execute(&mut *tx).await?;
     }

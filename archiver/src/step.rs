@@ -1,4 +1,4 @@
-//! The steps of sealing an hour, by name, so that a test can stop between any two of them.
+//! The steps of sealing, erasing and changing the seal key, by name, so that a test can stop between any two of them.
 
 /// A step that has just been taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -7,7 +7,7 @@ pub enum Step {
     Fenced,
     /// The rows of a chunk have been read and checked.
     RowsRead,
-    /// A chunk's object is in the store.
+    /// A chunk's object, or the one that takes its place, is in the store.
     ObjectPut,
     /// It has been read back and verified.
     ObjectReadBack,
@@ -25,13 +25,19 @@ pub enum Step {
     CheckpointPut,
     /// Tiles and bundles that fuller ones replace are gone.
     Trimmed,
-    /// The database knows that the hour is sealed.
+    /// The database knows what has been published.
     Marked,
+    /// The note by which the seal key changes is in the database; nothing else of it is anywhere.
+    ChangeKept,
+    /// Objects that hold erased payloads are gone.
+    Removed,
+    /// The database holds the erased payloads no more.
+    Erased,
 }
 
 impl Step {
-    /// Every step, in order.
-    pub const ALL: [Self; 12] = [
+    /// Those of sealing, in order.
+    pub const SEALING: [Self; 12] = [
         Self::Fenced,
         Self::RowsRead,
         Self::ObjectPut,
@@ -45,9 +51,33 @@ impl Step {
         Self::Trimmed,
         Self::Marked,
     ];
+
+    /// Those of changing the seal key, in order.
+    pub const CHANGING_KEYS: [Self; 6] = [
+        Self::ChangeKept,
+        Self::BundlesPut,
+        Self::TilesPut,
+        Self::CheckpointPut,
+        Self::Trimmed,
+        Self::Marked,
+    ];
+
+    /// Those of erasing, in order.
+    pub const ERASING: [Self; 10] = [
+        Self::ObjectPut,
+        Self::ObjectReadBack,
+        Self::ManifestPut,
+        Self::BundlesPut,
+        Self::TilesPut,
+        Self::CheckpointPut,
+        Self::Trimmed,
+        Self::Marked,
+        Self::Removed,
+        Self::Erased,
+    ];
 }
 
-/// Told of each step as it has been taken. Where it answers `false`, sealing stops there, as if the
+/// Told of each step as it has been taken. Where it answers `false`, work stops there, as if the
 /// process had been killed.
 pub trait Probe: Send + Sync {
     /// Whether to go on after `step`.

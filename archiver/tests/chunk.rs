@@ -7,6 +7,7 @@
 )]
 
 use archiver::chunk::{Chunk, ChunkError, ChunkMaker, Limits, Recorded, Submission};
+use archiver::erasure::Erased;
 use ledger::entry::{Entry, genesis_link, next_link};
 use ledger::hash::Digest;
 use ledger::names::{EventId, Origin, Seq, Workspace};
@@ -51,7 +52,7 @@ fn chain(sizes: &[u16], at: i64) -> Vec<Submission> {
                 event_id: *id.as_bytes(),
                 payload_digest: *entry.payload_digest.as_bytes(),
                 link: *link.as_bytes(),
-                payload: payload.into_bytes(),
+                payload: Some(payload.into_bytes()),
             }
         });
         Submission {
@@ -66,14 +67,18 @@ fn chain(sizes: &[u16], at: i64) -> Vec<Submission> {
     sizes.iter().map(|count| submission(*count)).collect()
 }
 
-fn maker(workspace: &Workspace) -> ChunkMaker<'_> {
+fn maker<'a>(workspace: &'a Workspace, erased: &'a Erased) -> ChunkMaker<'a> {
     let link = genesis_link(&origin(), workspace);
-    ChunkMaker::new(&origin(), workspace, hour(), Seq::FIRST, link).unwrap()
+    ChunkMaker::new(&origin(), workspace, hour(), Seq::FIRST, link, erased).unwrap()
 }
 
 fn make(submissions: &[Submission]) -> Result<Option<Chunk>, ChunkError> {
+    make_without(submissions, &Erased::default())
+}
+
+fn make_without(submissions: &[Submission], erased: &Erased) -> Result<Option<Chunk>, ChunkError> {
     let workspace = workspace();
-    let mut maker = maker(&workspace);
+    let mut maker = maker(&workspace, erased);
     submissions.iter().try_for_each(|submission| maker.push(submission))?;
     maker.finish()
 }
@@ -101,8 +106,9 @@ fn nothing_makes_no_chunk() {
 fn a_submission_fits_whole_or_not_at_all() {
     let submissions = chain(&[4, 3, 100], hour().start().get());
     let workspace = workspace();
-    let mut maker = maker(&workspace);
-    let payload = submissions[0].events[0].payload.len() as u64;
+    let erased = Erased::default();
+    let mut maker = maker(&workspace, &erased);
+    let payload = submissions[0].events[0].payload.as_ref().unwrap().len() as u64;
     let rows = |rows| Limits { rows, payload_bytes: 1 << 20 };
     let bytes = |payload_bytes| Limits { rows: 1_000, payload_bytes };
     // The first one always fits, whatever its size: there is no smaller chunk to put it in.
@@ -147,12 +153,13 @@ fn a_record_that_is_not_what_was_recorded_is_named() {
     assert_eq!(column(broken(|s| s.events[0].link[31] ^= 1)), (3, "link"));
     assert_eq!(column(broken(|s| s.events[0].event_id[0] ^= 1)), (3, "event_id"));
     assert_eq!(column(broken(|s| s.submission_hash[0] ^= 1)), (3, "link"));
-    let at = broken(|s| s.events[1].payload[0] = b'[');
+    let at = broken(|s| s.events[1].payload.as_mut().unwrap()[0] = b'[');
     assert!(matches!(at, ChunkError::Payload { seq: 4, .. }));
     // A payload that reads the same with other bytes: the space after the type.
     let payload = broken(|s| {
-        let text = String::from_utf8(s.events[0].payload.clone()).unwrap();
-        s.events[0].payload = text.replace(r#"":"note""#, r#"": "note""#).into_bytes();
+        let text = String::from_utf8(s.events[0].payload.take().unwrap()).unwrap();
+        let text = text.replace(r#"":"note""#, r#"": "note""#);
+        s.events[0].payload = Some(text.into_bytes());
     });
     assert_eq!(column(payload), (3, "payload_digest"));
     let gap = broken(|s| drop(s.events.remove(0)));
@@ -160,4 +167,62 @@ fn a_record_that_is_not_what_was_recorded_is_named() {
     assert!(matches!(broken(|s| s.events.clear()), ChunkError::Count(3)));
     let earlier = broken(|s| s.recorded_at -= 1);
     assert!(matches!(earlier, ChunkError::Time { seq: 3, .. }));
+}
+
+/// What an entry at `by` erases: the events at these seqs.
+fn erased(by: u64, seqs: &[u64]) -> Erased {
+    let id = |seq: &u64| EventId::from_bytes(u128::from(*seq).to_be_bytes()).unwrap();
+    let mut erased = Erased::default();
+    erased.add(Seq::new(by).unwrap(), &seqs.iter().map(id).collect::<Vec<_>>());
+    erased
+}
+
+#[test]
+fn what_is_erased_is_sealed_without_its_payload_carried_out_or_not() {
+    let erased = erased(4, &[2]);
+    let mut submissions = chain(&[1, 2, 1], hour().start().get());
+    let whole = make(&submissions).unwrap().unwrap();
+    let size = submissions[1].events[0].payload.as_ref().unwrap().len() as u64;
+    submissions[1].withhold(&workspace(), &erased);
+    assert!(submissions[1].events[0].payload.is_none());
+    assert!(submissions[1].events[1].payload.is_some());
+    let chunk = make_without(&submissions, &erased).unwrap().unwrap();
+    // Links, root and range are those of the whole; the bytes count only what is there.
+    assert_eq!((chunk.last_link, chunk.root), (whole.last_link, whole.root));
+    assert_eq!(chunk.payload_bytes, whole.payload_bytes - size);
+    for batch in ChunkRows::open(chunk.object, &origin(), &workspace(), 4).unwrap() {
+        for row in batch.unwrap().rows() {
+            assert_eq!(row.payload.is_none(), row.seq == 2, "{}", row.seq);
+            assert_eq!(&*row.derived.event_type == "ledger.erased", row.seq == 2);
+        }
+    }
+}
+
+#[test]
+fn a_payload_that_nothing_later_erases_is_not_withheld() {
+    let missing = |erased: &Erased| {
+        let mut submissions = chain(&[1, 2, 1], hour().start().get());
+        submissions[1].events[0].payload = None;
+        make_without(&submissions, erased).unwrap_err()
+    };
+    // By nothing, by an entry before it, by itself, of another event.
+    for erased in [Erased::default(), erased(1, &[2]), erased(2, &[2]), erased(4, &[3])] {
+        assert!(matches!(missing(&erased), ChunkError::Withheld(2)), "{erased:?}");
+    }
+    let mut submissions = chain(&[1, 2], hour().start().get());
+    for erased in [erased(1, &[2]), erased(2, &[2])] {
+        submissions[1].withhold(&workspace(), &erased);
+        assert!(submissions[1].events[0].payload.is_some(), "{erased:?}");
+    }
+}
+
+#[test]
+fn the_payload_of_an_event_of_the_ledger_stays() {
+    let mut submissions = chain(&[1, 1], hour().start().get());
+    let event = &mut submissions[1].events[0];
+    let text = String::from_utf8(event.payload.take().unwrap()).unwrap();
+    let text = text.replace("\"note\"", "\"ledger.key_revoked\"");
+    event.payload = Some(text.into_bytes());
+    submissions[1].withhold(&workspace(), &erased(3, &[2]));
+    assert!(submissions[1].events[0].payload.is_some());
 }

@@ -51,6 +51,8 @@ url = "postgres://tally:****@127.0.0.1:1/ledger"
 url = "/from/env"
 seal_key = "seal.pem"
 grace_seconds = 7
+chunk_rows = 262144
+chunk_mib = 64
 "#
     );
 }
@@ -68,6 +70,12 @@ fn wrong_usage_and_settings_end_with_2_and_an_unreachable_database_with_3() {
     let misspelt = run(directory.path(), &["seal"], &[("TALLY_ARCHIVE_URI", "/x")]);
     assert_eq!(misspelt.status.code(), Some(2));
 
+    // A secret has no place in the file; a store that cannot be meant is found out before all else.
+    let inside = format!("{SETTINGS}[archive.s3]\nsecret_access_key = \"geheim\"\n");
+    fs::write(directory.path().join("tally.toml"), inside).unwrap();
+    assert_eq!(run(directory.path(), &["seal"], &[]).status.code(), Some(2));
+    fs::write(directory.path().join("tally.toml"), SETTINGS).unwrap();
+
     let key = directory.path().join("seal.pem");
     fs::write(&key, SigningKey::from_seed(&[7; 32]).to_pem().unwrap()).unwrap();
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
@@ -76,7 +84,33 @@ fn wrong_usage_and_settings_end_with_2_and_an_unreachable_database_with_3() {
     assert!(said(&exposed).contains("chmod 600"), "{}", said(&exposed));
 
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let remote = [
+        ("TALLY_ARCHIVE_URL", "s3://tally/archive"),
+        ("TALLY_ARCHIVE_S3_ENDPOINT", "http://s3.example.com"),
+    ];
+    let plain = run(directory.path(), &["seal"], &remote);
+    assert_eq!(plain.status.code(), Some(2));
+    assert!(said(&plain).contains("--s3-allow-http"), "{}", said(&plain));
+
     let unreachable = run(directory.path(), &["seal"], &[]);
     assert_eq!(unreachable.status.code(), Some(3));
     assert!(!said(&unreachable).contains("geheim"), "{}", said(&unreachable));
+}
+
+#[test]
+fn the_object_store_is_shown_as_it_came_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let file =
+        format!("{SETTINGS}[archive.s3]\nendpoint = \"https://u:geheim@s3\"\nregion = \"a\"\n");
+    fs::write(directory.path().join("tally.toml"), file).unwrap();
+    let variables = [
+        ("TALLY_ARCHIVE_S3_REGION", "b"),
+        ("AWS_SECRET_ACCESS_KEY", "a secret that nobody prints"),
+    ];
+    let arguments = ["--print-config", "--s3-path-style", "true"];
+    let shown = String::from_utf8(run(directory.path(), &arguments, &variables).stdout).unwrap();
+    let section =
+        "[archive.s3]\nendpoint = \"https://u:****@s3\"\nregion = \"b\"\npath_style = true\n";
+    assert!(shown.ends_with(section), "{shown}");
+    assert!(!shown.contains("nobody prints"), "{shown}");
 }

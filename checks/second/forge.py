@@ -48,6 +48,10 @@ class Forge:
         self.skip_hours = set()
         self.split_at = {}  # workspace -> seqs that begin a new chunk
         self.hide = set()  # workspaces left out of the heads of an hour note
+        self.seal_key = SEAL  # in force
+        self.changes = {}  # leaf -> (body of a note about seal keys, who signs it, who is next)
+        self.leaf_keys = {}  # leaf -> who signs it, where that is not the key in force
+        self.checkpoint_key = None  # likewise
 
     # Recording -------------------------------------------------------------------------------
 
@@ -158,18 +162,30 @@ class Forge:
         ]), f"manifests/{path}.note")
 
     def log(self, text, key):
-        note = sign_note(text)
+        self.change_keys()
+        note = sign_note(text, self.leaf_keys.get(len(self.notes), self.seal_key))
         self.notes.append(note)
         self.put(key, note)
         return note
 
+    def change_keys(self):
+        while len(self.notes) in self.changes:
+            body, signers, self.seal_key = self.changes.pop(len(self.notes))
+            self.notes.append(sign_note(body(self), *signers))
+
+    def root(self, size=None):
+        """The root of the log's first leaves."""
+        return p.root([p.leaf_hash(note) for note in self.notes[:size]]).hex()
+
     def publish(self):
+        self.change_keys()
         hashes = [p.leaf_hash(note) for note in self.notes]
         entries = b"".join(len(note).to_bytes(2, "big") + note for note in self.notes)
         self.put(tile_path("entries", 0, len(hashes)), entries)
         self.put(tile_path("0", 0, len(hashes)), b"".join(hashes))
         root = base64.b64encode(p.root(hashes)).decode()
-        self.put("log/checkpoint", sign_note(f"{ORIGIN}\n{len(hashes)}\n{root}\n"))
+        self.put("log/checkpoint", sign_note(
+            f"{ORIGIN}\n{len(hashes)}\n{root}\n", self.checkpoint_key or self.seal_key))
 
     def put(self, key, data):
         path = self.directory / key
@@ -177,9 +193,26 @@ class Forge:
         path.write_bytes(data)
 
 
-def sign_note(text):
-    raw = p.key_id(ORIGIN, SEAL.public) + SEAL.sign(text.encode())
-    return f"{text}\n— {ORIGIN} {base64.b64encode(raw).decode()}\n".encode()
+def sign_note(text, *keys):
+    lines = ""
+    for key in keys:
+        raw = p.key_id(ORIGIN, key.public) + key.sign(text.encode())
+        lines += f"— {ORIGIN} {base64.b64encode(raw).decode()}\n"
+    return f"{text}\n{lines}".encode()
+
+
+def vkey(key):
+    return p.vkey_text(ORIGIN, key.public)
+
+
+def succession(old, new):
+    return "\n".join(["tallystick/succession/v1", f"origin {ORIGIN}", f"old_key {vkey(old)}",
+                      f"new_key {vkey(new)}", "reason yearly", ""])
+
+
+def revocation(key, size, root, new):
+    return "\n".join(["tallystick/revocation/v1", f"origin {ORIGIN}", f"key {vkey(key)}",
+                      f"size {size}", f"root {root}", f"new_key {vkey(new)}", "reason stolen", ""])
 
 
 def trust(**workspaces):

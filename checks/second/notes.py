@@ -46,8 +46,12 @@ class Manifest:
 
     def _name(self, top, ending):
         edit = f".e{self.amendment}" if self.amendment else ""
-        return (f"{top}/workspace={self.workspace}/{hour_path(self.hour)}/"
-                f"{self.first_seq:020}-{self.last_seq:020}{edit}.{ending}")
+        return f"{top}/{self.stem()}{edit}.{ending}"
+
+    def stem(self):
+        """What the keys of all objects of this range have in common."""
+        return (f"workspace={self.workspace}/{hour_path(self.hour)}/"
+                f"{self.first_seq:020}-{self.last_seq:020}")
 
     def object_key(self):
         return self._name("events", "parquet")

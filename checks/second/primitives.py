@@ -209,8 +209,23 @@ def vkey_of(text):
     return name, raw[1:]
 
 
-def open_note(data, vkeys, where):
-    """The text of a note (with its last line end) once a key of `vkeys` has signed it."""
+class Note:
+    """A signed note, read and not yet believed."""
+
+    def __init__(self, text, signatures):
+        self.text = text  # with its last line end
+        self.signatures = signatures  # (name, key id, signature)
+
+    def signed_by(self, vkey):
+        """Whether this key has signed, and nothing that passes for its signature is wrong."""
+        name, key = vkey
+        found = [raw for who, ident, raw in self.signatures
+                 if (who, ident) == (name, key_id(name, key))]
+        return bool(found) and all(verify(key, raw, self.text.encode()) for raw in found)
+
+
+def read_note(data, where):
+    """A note by its form."""
     if len(data) > NOTE_BYTES:
         raise Bad(f"{where}: a note of {len(data)} bytes, more than {NOTE_BYTES}")
     try:
@@ -220,11 +235,9 @@ def open_note(data, vkeys, where):
     body, gap, signatures = whole.rpartition("\n\n")
     if not gap or not signatures.endswith("\n") or signatures == "\n":
         raise Bad(f"{where}: not a signed note")
-    text = body + "\n"
     if any(char < " " and char != "\n" for char in whole):
         raise Bad(f"{where}: control character in a note")
-    known = {(name, key_id(name, key)): key for name, key in vkeys}
-    signed, lines = {}, signatures[:-1].split("\n")
+    read, lines = [], signatures[:-1].split("\n")
     if len(lines) > NOTE_SIGNATURES:
         raise Bad(f"{where}: more than {NOTE_SIGNATURES} signatures")
     for line in lines:
@@ -237,13 +250,16 @@ def open_note(data, vkeys, where):
             raise Bad(f"{where}: {line!r} is not base64") from error
         if base64.b64encode(raw).decode() != match[2] or len(raw) < 5:
             raise Bad(f"{where}: {line!r} holds no key id and signature in canonical base64")
-        key = known.get((match[1], raw[:4]))
-        if key is not None:
-            good = verify(key, raw[4:], text.encode())
-            signed[key] = signed.get(key, True) and good
-    if not any(signed.values()):
+        read.append((match[1], raw[:4], raw[4:]))
+    return Note(body + "\n", read)
+
+
+def open_note(data, vkeys, where):
+    """The text of a note once a key of `vkeys` has signed it."""
+    note = read_note(data, where)
+    if not any(note.signed_by(vkey) for vkey in vkeys):
         raise Bad(f"{where}: not signed by a trusted key")
-    return text
+    return note.text
 
 
 def fields(text, kind, names, where):

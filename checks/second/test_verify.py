@@ -92,7 +92,9 @@ class Golden(Case):
         for key in ("log/tile/entries/000.p/9", "log/tile/0/000.p/9", "hours/date=2026-11-23/"
                     "hour=17.heads"):
             (self.directory / key).write_bytes(b"half")
-        self.assertEqual(len(self.audit()["unlogged"]), 3)
+        for path in list(self.directory.glob("events/**/*.parquet"))[:1]:
+            path.with_suffix(".e1.parquet").write_bytes(b"half")
+        self.assertEqual(len(self.audit()["unlogged"]), 4)
 
     def test_accepts_tiles_that_gave_way_to_fuller_ones(self):
         tiles = self.directory / "log" / "tile"

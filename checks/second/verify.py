@@ -25,6 +25,7 @@ from notes import Manifest, hour_path, note_of_hour
 from payload import I64_MAX, Refused, check
 from primitives import Bad
 from rows import DERIVED, read_rows
+from seal import LINES, Line
 
 SUBMISSION_EVENTS_CEILING = 1_000
 PREFIXES = ("log/", "hours/", "manifests/", "events/", "rollups/")
@@ -63,6 +64,11 @@ class Audit:
         self.seal_keys = [p.vkey_of(text) for text in trust["seal_keys"]]
         if not self.seal_keys or any(name != self.origin for name, _ in self.seal_keys):
             raise Bad(f"trust: seal_keys holds none, or one of another name than {self.origin}")
+        revoked = [(p.vkey_of(entry["key"]), entry["size"], entry["root"])
+                   for entry in trust.get("revoked", [])]
+        if any(name != self.origin for (name, _), _, _ in revoked):
+            raise Bad("trust: revoked holds a key of another name")
+        self.line = Line(self.origin, self.seal_keys, revoked)
         self.trusted = trust.get("workspaces", {})
         self.workspaces = {}
         self.hour, self.prev_hour = None, p.ZERO
@@ -71,9 +77,11 @@ class Audit:
         self.superseded = []
 
     def run(self):
-        leaves = self.read_log()
-        for index, leaf in enumerate(leaves):
-            self.take_leaf(index, leaf)
+        leaves, checkpoint = self.read_log()
+        texts = self.line.follow(leaves)
+        self.rests_on_revoked = self.line.judge(checkpoint, "log/checkpoint")
+        for index, (leaf, text) in enumerate(zip(leaves, texts, strict=True)):
+            self.take_leaf(index, leaf, text)
         for workspace in self.workspaces.values():
             for manifest in workspace.manifests:
                 self.check_chunk(workspace, manifest)
@@ -91,8 +99,8 @@ class Audit:
 
     def read_log(self):
         where = "log/checkpoint"
-        text = p.open_note(self.archive.read(where), self.seal_keys, where)
-        lines = text[:-1].split("\n")
+        checkpoint = p.read_note(self.archive.read(where), where)
+        lines = checkpoint.text[:-1].split("\n")
         if len(lines) != 3 or lines[0] != self.origin:
             raise Bad(f"{where}: not a checkpoint of {self.origin}")
         self.log_size = size = p.number(lines[1], where)
@@ -103,7 +111,7 @@ class Audit:
         if base64.b64encode(p.root(hashes)).decode() != lines[2]:
             raise Bad(f"{where}: the log's entries have another root")
         self.check_tiles(hashes)
-        return leaves
+        return leaves, checkpoint
 
     def read_bundle(self, index, width):
         key = tile_path("entries", index, width)
@@ -121,15 +129,14 @@ class Audit:
             hashes = [p.root(hashes[i * TILE_WIDTH:(i + 1) * TILE_WIDTH]) for i in range(full)]
             level += 1
 
-    def take_leaf(self, index, leaf):
+    def take_leaf(self, index, leaf, text):
         where = f"log leaf {index}"
-        text = p.open_note(leaf, self.seal_keys, where)
         kind = text.split("\n", 1)[0]
         if kind == "tallystick/chunk/v1":
             self.take_manifest(where, text, leaf)
         elif kind == "tallystick/hour/v1":
             self.take_hour(where, text, leaf)
-        else:
+        elif kind not in LINES:
             raise Bad(f"{where}: {kind!r} is a kind that this verifier does not know")
 
     def take_manifest(self, where, text, leaf):
@@ -324,12 +331,12 @@ class Audit:
     # What is left -----------------------------------------------------------------------------
 
     def check_unknown(self):
-        """Every object is named by the log, but those of an hour that is still being sealed."""
+        """Every object is named by the log, but those that an archiver is still writing."""
         unlogged = []
         for key in self.archive.keys():
             if key in self.archive.asked or not key.startswith(PREFIXES):
                 continue
-            if self.of_open_hour(key) or self.beyond_log(key):
+            if self.of_open_hour(key) or self.beyond_log(key) or self.may_amend(key):
                 unlogged.append(key)
             elif not self.older_tile(key):
                 raise Bad(f"{key}: nothing in the log names it")
@@ -360,6 +367,16 @@ class Audit:
         last = p.hour_text(self.hour)[:13] if self.hour is not None else ""
         return f"{match[1]}T{match[2]}" > last
 
+    def may_amend(self, key):
+        """An amendment's objects are written before the log names them."""
+        match = re.fullmatch(r"(?:events|manifests)/(workspace=([^/]+)/date=[0-9-]{10}/hour=[0-9]{2}/"
+                             r"[0-9]{20}-[0-9]{20})\.e([1-9][0-9]*)\.(parquet|note)", key)
+        if not match or key.startswith("events/") != (match[4] == "parquet"):
+            return False
+        workspace = self.workspaces.get(match[2])
+        return any(manifest.stem() == match[1] and int(match[3]) > manifest.amendment
+                   for manifest in (workspace.manifests if workspace else ()))
+
     def beyond_log(self, key):
         """Tiles are written before the checkpoint that covers them."""
         match = re.fullmatch(r"log/tile/(entries|[0-7])/((?:x[0-9]{3}/)*[0-9]{3})(?:\.p/([0-9]+))?",
@@ -377,6 +394,8 @@ class Audit:
             "verdict": "intact",
             "origin": self.origin,
             "log_size": self.log_size,
+            "seal_keys": [p.vkey_text(*key) for key, _, _ in self.line.terms],
+            "rests_on_revoked": self.rests_on_revoked,
             "hours": self.hours,
             "last_hour": p.hour_text(self.hour) if self.hour is not None else None,
             "chunks": self.chunks,

@@ -157,7 +157,7 @@ In {directory}:
    trust.toml       the keys that the auditor knows from elsewhere
    tampered/        the copy with one flipped byte
    receipts/        what each agent holds against the ledger
-   keys/            private keys: the ledger's two, founders', agents'
+   keys/            private keys: the ledger's three, founders', agents'
    history.ndjson   what agents sent and were told
 
 Try next:

@@ -1,6 +1,9 @@
 //! What a comparison of histories and database came to, as a test prints it.
 
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::Path;
 
 /// Findings that are told in full; the rest is counted.
 const FINDINGS_MAX: usize = 20;
@@ -69,4 +72,11 @@ impl fmt::Display for Figures {
             self.events
         )
     }
+}
+
+/// Prints a pass line, and keeps it beside `temporary`, the directory that cargo gives to tests.
+pub fn tell(temporary: &Path, line: &str) -> io::Result<()> {
+    writeln!(io::stdout(), "{line}")?;
+    let kept = temporary.with_file_name("fault-figures.txt");
+    writeln!(File::options().create(true).append(true).open(kept)?, "{line}")
 }

@@ -1,11 +1,11 @@
 //! A Postgres of one's own: started for a test, killed at will, gone afterwards.
 //!
-//! Here: a private cluster on a free port, with a fresh database for each test. Not here: what is
-//! in it (see `tally-ingest migrate`).
+//! Here: a private cluster on a free port, with a fresh database for each test; a standby that
+//! follows it and may take over. Not here: what is in it (see `tally-ingest migrate`).
 
 use std::fs;
 use std::io;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -72,6 +72,8 @@ pub struct Postgres {
     bin: PathBuf,
     owner: Option<(u32, u32)>,
     options: Options,
+    /// More settings, each as `name=value`; they overrule our own.
+    settings: Vec<String>,
     port: u16,
     /// Whether anybody has been told the port, which then stays.
     is_known: bool,
@@ -87,23 +89,16 @@ impl Postgres {
 
     /// Makes a cluster and starts its server.
     pub fn with(options: Options) -> Result<Self, PostgresError> {
-        let bin = programs().ok_or(PostgresError::NotInstalled)?;
-        let dir = tempfile::Builder::new().prefix("tally-postgres-").tempdir();
-        let dir = dir.map_err(io("making a directory"))?;
-        let owner = owner(dir.path())?;
-        if let Some((user, group)) = owner {
-            chown(dir.path(), Some(user), Some(group)).map_err(io("giving the directory away"))?;
-        }
-        let mut cluster = Self {
-            dir,
-            bin,
-            owner,
-            options,
-            port: 0,
-            is_known: false,
-            server: None,
-            databases: AtomicU32::new(0),
-        };
+        Self::within(&std::env::temp_dir(), options, &[])
+    }
+
+    /// Makes a cluster below a directory, with more settings (`name=value`), and starts its server.
+    pub fn within(
+        parent: &Path,
+        options: Options,
+        settings: &[&str],
+    ) -> Result<Self, PostgresError> {
+        let mut cluster = Self::empty(parent, options, settings)?;
         let data = cluster.data();
         let mut initdb = cluster.command("initdb");
         initdb.args(["--username=postgres", "--auth=trust", "--encoding=UTF8"]);
@@ -111,6 +106,54 @@ impl Postgres {
         run("initdb", initdb.arg("--pgdata").arg(data))?;
         cluster.start_again()?;
         Ok(cluster)
+    }
+
+    /// Copies this cluster and starts the copy as a standby that follows it.
+    pub fn standby(&self) -> Result<Self, PostgresError> {
+        let mut standby = Self::empty(&std::env::temp_dir(), self.options, &[])?;
+        let mut copy = standby.command("pg_basebackup");
+        copy.args(["--host=127.0.0.1", "--username=postgres", "--checkpoint=fast"]);
+        copy.args(["--write-recovery-conf", "--wal-method=stream", "--no-sync"]);
+        copy.args(["--port", &self.port.to_string(), "--pgdata"]).arg(standby.data());
+        run("pg_basebackup", &mut copy)?;
+        standby.start_again()?;
+        Ok(standby)
+    }
+
+    /// Makes a standby take over.
+    pub fn promote(&self) -> Result<(), PostgresError> {
+        let mut promote = self.command("pg_ctl");
+        promote.args(["promote", "--wait", "--silent", "--pgdata"]);
+        run("pg_ctl", promote.arg(self.data()))
+    }
+
+    /// A directory, and nothing in it yet.
+    fn empty(parent: &Path, options: Options, settings: &[&str]) -> Result<Self, PostgresError> {
+        let bin = programs().ok_or(PostgresError::NotInstalled)?;
+        let dir = tempfile::Builder::new().prefix("tally-postgres-").tempdir_in(parent);
+        let dir = dir.map_err(io("making a directory"))?;
+        let owner = owner(dir.path())?;
+        let cluster = Self {
+            dir,
+            bin,
+            owner,
+            options,
+            settings: settings.iter().map(|&setting| setting.to_owned()).collect(),
+            port: 0,
+            is_known: false,
+            server: None,
+            databases: AtomicU32::new(0),
+        };
+        cluster.give(cluster.dir.path())?;
+        Ok(cluster)
+    }
+
+    /// Gives a directory to the server, as for a tablespace.
+    pub fn give(&self, directory: &Path) -> Result<(), PostgresError> {
+        let Some((user, group)) = self.owner else {
+            return Ok(());
+        };
+        chown(directory, Some(user), Some(group)).map_err(io("giving the directory away"))
     }
 
     /// Starts the server after it was killed or stopped, on the same port.
@@ -155,6 +198,9 @@ impl Postgres {
             server.args(["-c", setting]);
         }
         server.args(["-c", &format!("fsync={fsync}")]);
+        for setting in &self.settings {
+            server.args(["-c", setting]);
+        }
         server.stdin(Stdio::null());
         server.stdout(log.try_clone().map_err(io("opening the log"))?);
         server.stderr(log).spawn().map_err(io("starting the server"))
@@ -165,6 +211,30 @@ impl Postgres {
         ask.args(["--quiet", "--host=127.0.0.1", "--port", &self.port.to_string()]);
         let status = ask.status().map_err(io("asking the server"))?;
         Ok(status.success())
+    }
+
+    /// Whether the server runs: it may have ended by itself.
+    pub fn is_running(&mut self) -> bool {
+        let server = self.server.as_mut();
+        server.is_some_and(|server| matches!(server.try_wait(), Ok(None)))
+    }
+
+    /// Where the server listens.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::new(Ipv4Addr::LOCALHOST.into(), self.port)
+    }
+
+    /// The same database by the server's Unix socket, which is the fastest way to it.
+    pub fn by_socket(&self, url: &str) -> String {
+        let database = url.rsplit('/').next().unwrap_or_default();
+        let (host, port) = (self.dir.path().display(), self.port);
+        format!("postgres://postgres@localhost/{database}?host={host}&port={port}")
+    }
+
+    /// The process of the server.
+    pub fn pid(&self) -> Result<u32, PostgresError> {
+        let server = self.server.as_ref().map(Child::id);
+        server.ok_or(PostgresError::NotStarted { log: "it was stopped".to_owned() })
     }
 
     /// The URL of the database that every server has.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use archiver::chunk::Limits;
 use archiver::seal::{Archiver, Sealed};
 use archiver::vault::FileVault;
+use ingest::access::settings::ACTS_WORKSPACE;
 use ingest::chain::NoProbe;
 use ingest::{Clock, Config, Running, Service};
 use ledger::key::SigningKey;
@@ -25,6 +26,7 @@ use verifier::store::FileSource;
 use crate::figures::Figures;
 use crate::oracle::Oracle;
 use crate::postgres::Postgres;
+use crate::token;
 use crate::worker::Worker;
 
 /// What goes wrong when a rig is set up or used.
@@ -64,6 +66,7 @@ pub struct Rig {
     pub postgres: Postgres,
     seal_key: SigningKey,
     receipt_key: SigningKey,
+    custodian_key: SigningKey,
 }
 
 impl Rig {
@@ -74,9 +77,10 @@ impl Rig {
         std::fs::create_dir_all(directory.join("keys"))?;
         let seal_key = ingest::keyfile::create(&directory.join("keys/seal.pem"))?;
         let receipt_key = ingest::keyfile::create(&directory.join("keys/receipt.pem"))?;
+        let custodian_key = ingest::keyfile::create(&directory.join("keys/custodian.pem"))?;
         ingest::store::migrate(&postgres.url(), &origin).await?;
         let pool = PgPool::connect(&postgres.url()).await?;
-        let rig = Self { origin, directory, pool, postgres, seal_key, receipt_key };
+        let rig = Self { origin, directory, pool, postgres, seal_key, receipt_key, custodian_key };
         rig.write_trust(&[])?;
         Ok(rig)
     }
@@ -84,6 +88,16 @@ impl Rig {
     /// The file with the key that signs receipts.
     pub fn receipt_key(&self) -> PathBuf {
         self.directory.join("keys/receipt.pem")
+    }
+
+    /// The file with the key that signs for clients that only share a secret, and the ledger's acts.
+    pub fn custodian_key(&self) -> PathBuf {
+        self.directory.join("keys/custodian.pem")
+    }
+
+    /// The seal key's public part.
+    pub fn seal_verifier_key(&self) -> VerifierKey {
+        VerifierKey::seal(&self.origin, self.seal_key.public())
     }
 
     /// The archive's directory.
@@ -96,7 +110,8 @@ impl Rig {
         self.directory.join("trust.toml")
     }
 
-    /// Writes the trust file, with the root keys of these founders' workspaces.
+    /// Writes the trust file, with the root keys of these founders' workspaces, and of the ledger's
+    /// own.
     pub fn write_trust(&self, founders: &[Worker]) -> Result<(), Failure> {
         let origin = &self.origin;
         let seal = VerifierKey::seal(origin, self.seal_key.public());
@@ -104,6 +119,8 @@ impl Rig {
         let mut text = format!(
             "origin = \"{origin}\"\nseal_keys = [\"{seal}\"]\nreceipt_keys = [\"{receipt}\"]\n"
         );
+        let custodian = self.custodian_key.public();
+        text += &format!("\n[workspaces.\"{ACTS_WORKSPACE}\"]\nroot_keys = [\"{custodian}\"]\n");
         for founder in founders {
             let (workspace, key) = (&founder.workspace, founder.key.public());
             text += &format!("\n[workspaces.{workspace}]\nroot_keys = [\"{key}\"]\n");
@@ -113,9 +130,20 @@ impl Rig {
 
     /// Serves over HTTP on a free port, by this clock.
     pub async fn serve(&self, clock: HandClock) -> Result<Running, Failure> {
-        let url = self.postgres.url();
-        let config = Config::new(self.origin.clone(), &url, self.receipt_key.clone());
-        Ok(Service::start(config, Arc::new(clock), Arc::new(NoProbe)).await?)
+        self.serve_on(&self.postgres.url(), Arc::new(clock)).await
+    }
+
+    /// Serves on the database at `url`, which may be a way round to the rig's own.
+    pub async fn serve_on(&self, url: &str, clock: Arc<dyn Clock>) -> Result<Running, Failure> {
+        Ok(Service::start(self.config(url)?, clock, Arc::new(NoProbe)).await?)
+    }
+
+    /// What a service on the database at `url` is told: [`token::ADMIN`] administers it.
+    pub fn config(&self, url: &str) -> Result<Config, Failure> {
+        let (receipt, custodian) = (self.receipt_key.clone(), self.custodian_key.clone());
+        let mut config = Config::new(self.origin.clone(), url, receipt, custodian);
+        config.admin_tokens = token::admins()?;
+        Ok(config)
     }
 
     /// Seals every hour that has closed by `now`.
@@ -124,7 +152,7 @@ impl Rig {
         let archiver = Archiver {
             pool: self.pool.clone(),
             vault: &vault,
-            signer: NoteSigner::seal(&self.origin, self.seal_key.clone()),
+            signer: Arc::new(NoteSigner::seal(&self.origin, self.seal_key.clone())),
             origin: self.origin.clone(),
             limits: Limits::DEFAULT,
             probe: &(),

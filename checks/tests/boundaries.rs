@@ -1,5 +1,10 @@
 //! The crate table of DESIGN as a test: who may depend on whom.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test may panic, and tells its figures"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -88,10 +93,8 @@ fn crates_depend_on_nothing_that_they_must_not_use() {
         ),
         ("ingest", &["arrow", "parquet", "datafusion", "archiver", "verifier", "checks"]),
         ("archiver", &["axum", "ingest", "checks"]),
-        (
-            "verifier",
-            &["sqlx", "tokio", "axum", "rdkafka", "datafusion", "ingest", "archiver", "checks"],
-        ),
+        // It reads object stores, so a runtime comes with it; see below for one without.
+        ("verifier", &["sqlx", "axum", "rdkafka", "datafusion", "ingest", "archiver", "checks"]),
     ];
     let dependencies = dependencies();
     let members: Vec<_> = dependencies.keys().map(String::as_str).collect();
@@ -105,6 +108,25 @@ fn crates_depend_on_nothing_that_they_must_not_use() {
             assert_eq!(found, None, "{member} must not use {name}");
         }
     }
+}
+
+/// An auditor who has the archive in a directory builds a verifier that cannot open a connection.
+#[test]
+fn the_verifier_without_object_stores_has_no_network() {
+    let built = |features: &[&str]| -> BTreeSet<String> {
+        let arguments = ["tree", "--locked", "--offline", "-p", "verifier", "-e", "normal"];
+        let shape = ["--prefix", "none", "--format", "{p}", "--target", &host()];
+        let tree = stdout(run(env!("CARGO"), &[&arguments[..], &shape, features].concat()));
+        let name = |line: &str| line.split(' ').next().unwrap().to_owned();
+        tree.lines().filter(|line| !line.is_empty()).map(name).collect()
+    };
+    let (small, whole) = (built(&["--no-default-features"]), built(&[]));
+    for name in ["tokio", "object_store", "reqwest", "hyper", "rustls", "ring", "socket2", "mio"] {
+        assert!(whole.contains(name), "{name}");
+        assert!(!small.contains(name), "without `s3`, the verifier must not use {name}");
+    }
+    println!("verifier: {} crates with object stores, {} without", whole.len(), small.len());
+    assert!(small.len() * 3 < whole.len() * 2, "{} of {}", small.len(), whole.len());
 }
 
 /// The crates that are there must be seen, or the test above would pass on nothing.

@@ -1,16 +1,10 @@
 //! No acknowledged event lost; none twice; no gap; in order (FAULTS rows 1 to 4, and row 35).
 //!
 //! The service runs in processes of its own on a real Postgres, clients write down what they send
-//! and what they are told, and the oracle compares. `TALLY_LONG=1` runs the long figures.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "a test may panic, and tells its figures"
-)]
+//! and what they are told, and the oracle compares. `CHECKS_LONG=1` runs the long figures.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic, and tells its figures")]
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
@@ -45,15 +39,12 @@ fn now() -> Micros {
 }
 
 fn long() -> bool {
-    std::env::var_os("TALLY_LONG").is_some()
+    std::env::var_os("CHECKS_LONG").is_some()
 }
 
 /// Prints a pass line, and keeps it in the target directory.
 fn print(line: &str) {
-    println!("{line}");
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("fault-figures.txt");
-    let mut file = std::fs::File::options().create(true).append(true).open(path).unwrap();
-    writeln!(file, "{line}").unwrap();
+    checks::figures::tell(Path::new(env!("CARGO_TARGET_TMPDIR")), line).unwrap();
 }
 
 /// A ledger with one workspace, and clients that keep a history.

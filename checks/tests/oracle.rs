@@ -68,10 +68,8 @@ impl World {
     }
 
     async fn sql(&self, statements: &str) {
-        for statement in statements.split(';') {
-            let statement = sqlx::AssertSqlSafe(statement.to_owned());
-            sqlx::query(statement).execute(&self.rig.pool).await.unwrap();
-        }
+        let statements = sqlx::raw_sql(sqlx::AssertSqlSafe(statements.to_owned()));
+        statements.execute(&self.rig.pool).await.unwrap();
     }
 }
 
@@ -131,6 +129,7 @@ async fn an_archive_of_another_history_is_found() {
     let path = world.rig.directory.join("history.ndjson");
     let figures = world.rig.judge(&path, Some(&report)).await.unwrap();
     assert!(figures.held(), "{:?}", figures.findings);
+    report.workspaces.retain(|of| of.workspace != ingest::access::settings::acts_workspace());
     for workspace in &mut report.workspaces {
         workspace.head = workspace.head.map(|(seq, _)| (seq, Digest::ZERO));
     }
@@ -148,7 +147,8 @@ type Harm = (&'static str, &'static str, fn(&Figures) -> u64, u64);
 const HARMS: [Harm; 6] = [
     (
         "UPDATE entries SET payload = overlay(payload PLACING 'X' FROM 400) WHERE seq = 9",
-        "UPDATE entries SET payload = kept.payload FROM kept WHERE kept.seq = entries.seq",
+        "UPDATE entries SET payload = kept.payload FROM kept
+         WHERE kept.workspace = entries.workspace AND kept.seq = entries.seq",
         |figures| figures.wrong,
         1,
     ),
@@ -176,8 +176,8 @@ const HARMS: [Harm; 6] = [
         1,
     ),
     (
-        "UPDATE heads SET last_seq = last_seq + 1",
-        "UPDATE heads SET last_seq = last_seq - 1",
+        "UPDATE heads SET last_seq = last_seq + 1 WHERE workspace <> 'ledger.acts'",
+        "UPDATE heads SET last_seq = last_seq - 1 WHERE workspace <> 'ledger.acts'",
         |figures| figures.wrong,
         1,
     ),
@@ -197,8 +197,15 @@ async fn harm_to_the_database_is_found() {
         .sql(
             "CREATE TABLE kept AS SELECT * FROM entries; ALTER TABLE entries DISABLE TRIGGER ALL;
              ALTER TABLE submissions DISABLE TRIGGER ALL; ALTER TABLE heads DISABLE TRIGGER ALL;
-             DROP INDEX submissions_hash; DROP INDEX submissions_counter;
-             DROP INDEX entries_event_id",
+             -- Triggers and indexes of a day belong to its partitions.
+             DO $$ DECLARE part regclass; index regclass; BEGIN
+                 FOR part IN SELECT inhrelid FROM pg_inherits LOOP
+                     EXECUTE format('ALTER TABLE %s DISABLE TRIGGER ALL', part);
+                     FOR index IN SELECT indexrelid FROM pg_index WHERE indrelid = part LOOP
+                         EXECUTE format('DROP INDEX %s', index);
+                     END LOOP;
+                 END LOOP;
+             END $$",
         )
         .await;
     for (harm, undo, found, count) in HARMS {

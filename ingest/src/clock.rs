@@ -3,7 +3,7 @@
 //! Here: the clock as an argument. Not here: which time an entry gets (see
 //! [`ledger::entry::next_recorded_at`]).
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ledger::time::Micros;
 
@@ -11,7 +11,16 @@ use ledger::time::Micros;
 pub trait Clock: Send + Sync + 'static {
     /// The time now.
     fn now(&self) -> Micros;
+
+    /// How far it may be from the database's clock before one of them counts as wrong; `None` where
+    /// they have nothing to do with each other, as in a test.
+    fn tolerance(&self) -> Option<Duration> {
+        None
+    }
 }
+
+/// A leap of the clock would be recorded for good: nothing may be recorded before it later.
+const TOLERANCE: Duration = Duration::from_secs(60);
 
 /// The clock of the machine.
 #[derive(Clone, Copy, Debug)]
@@ -27,5 +36,9 @@ impl Clock for SystemClock {
             .and_then(|since| i64::try_from(since.as_micros()).ok())
             .and_then(Micros::new)
             .unwrap_or(Micros::EPOCH)
+    }
+
+    fn tolerance(&self) -> Option<Duration> {
+        Some(TOLERANCE)
     }
 }

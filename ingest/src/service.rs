@@ -9,22 +9,46 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ledger::key::PublicKey;
+use ledger::names::Workspace;
 use ledger::note::NoteSigner;
 use sqlx::PgPool;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
-use crate::chain::{Committer, Probe, Writer};
+use crate::access::{ActError, KnownKeys, Porter, Recorder, acts};
+use crate::chain::{Committer, Days, Probe, Writer};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::http::crowd::Crowd;
+use crate::http::door::DoorConfig;
+use crate::http::hmac::Custodian;
+use crate::http::listen::Door;
+use crate::http::rate::Rate;
+use crate::http::ready::Readiness;
+use crate::http::room::Room;
+use crate::http::tls::{Tls, TlsError};
 use crate::http::{self, App};
+use crate::metrics::Metrics;
+use crate::sealed::{self, SealedError};
 use crate::store::{self, StoreError};
 
 /// How long open requests may take to end when the service stops.
 const DRAIN: Duration = Duration::from_secs(7);
 /// How long what is queued may take to be recorded after that.
 const FLUSH: Duration = Duration::from_secs(2);
+/// Connections on which tokens are made and revoked.
+const REGISTRARS: u32 = 2;
+/// Connections on which keys are looked for that this process does not know.
+const DOORKEEPERS: u32 = 2;
+/// Connections on which tokens are looked up that this process has not seen yet.
+const PORTERS: u32 = 2;
+/// Connections that the kernel keeps until they are taken up, as far as it lets us (`somaxconn`): one
+/// that it drops is not told, so that a client that waits to be spoken to waits for ever.
+const BACKLOG: u32 = 4_096;
+/// How often the days are looked at.
+const REFRESH: Duration = Duration::from_secs(60);
 
 /// Why the service does not start.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +57,30 @@ pub enum StartError {
     /// The database, or what is in it.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The database is not the ledger that the archive has sealed, or that cannot be told.
+    #[error(transparent)]
+    Sealed(#[from] SealedError),
+    /// Certificate or key.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The ledger's own workspace knows another custodian key.
+    #[error(
+        "the workspace `{workspace}` is there, and the custodian key {key} is not in force in it, so \
+         no act could be recorded: `ingest.custodian_key` is the key that it was opened with, or one \
+         that this key has registered there since"
+    )]
+    Custodian {
+        /// The ledger's own workspace.
+        workspace: Workspace,
+        /// The key in the settings.
+        key: PublicKey,
+    },
+    /// That the database was made from the archive could not be put on record.
+    #[error(
+        "the database was made from the archive, which has to be on record before anything is taken, \
+         and that failed: {0}"
+    )]
+    Restored(#[from] ActError),
     /// The address is not free, or not this machine's.
     #[error("cannot listen on {address}: {source}")]
     Listen {
@@ -55,36 +103,156 @@ impl Service {
         probe: Arc<dyn Probe>,
     ) -> Result<Running, StartError> {
         let address = config.listen;
-        let readers = store::readers(&config.database_url, config.read_connections)?;
-        store::check(&readers, &config.origin).await?;
+        let DoorConfig { tls, limits: edge, secrets } = config.door;
+        let tls = tls.map(Tls::read).transpose()?.map(Arc::new);
+        let read_url = config.database_read_url.as_deref().unwrap_or(&config.database_url);
+        store::check_login(&config.database_url, &config.origin, true).await?;
+        store::check_login(read_url, &config.origin, false).await?;
+        let readers = store::readers(read_url, config.read_connections)?;
+        let custodian = config.custodian_key.public();
+        if !acts::check(&readers, &config.acts_workspace, &custodian).await? {
+            let workspace = config.acts_workspace;
+            return Err(StartError::Custodian { workspace, key: custodian });
+        }
         let shards = u32::try_from(config.shards).unwrap_or(u32::MAX);
-        let writers = store::writers(&config.database_url, shards)?;
+        let writers = store::writers(&config.database_url, shards.saturating_add(2))?;
+        // Of the database that is written to: another one may be behind it, or before it.
+        if let (Some(url), Some(key)) = (config.archive_url, &config.seal_verifier_key) {
+            let (key, origin) = (key.clone(), config.origin.clone());
+            let heads = tokio::task::spawn_blocking(move || sealed::heads(&url, &key, &origin));
+            match heads.await {
+                Ok(heads) => sealed::compare(&writers, &heads?).await?,
+                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+            }
+        } else {
+            tracing::warn!(
+                "`ingest.archive_url` is not set: nobody checks that this is the ledger"
+            );
+        }
+        // Of their own: whoever makes a token waits for its act, which waits for a writer.
+        let registrars = store::writers(&config.database_url, REGISTRARS)?;
+        // Of their own: strangers may keep them as busy as they like.
+        let doorkeepers = store::doorkeepers(&config.database_url, DOORKEEPERS)?;
+        let porters = store::readers(read_url, PORTERS)?;
         let listen = |source| StartError::Listen { address, source };
-        let listener = TcpListener::bind(address).await.map_err(listen)?;
+        let listener = open(address).map_err(listen)?;
         let local_addr = listener.local_addr().map_err(listen)?;
+        let metrics_listener = match config.telemetry.metrics_listen {
+            None => None,
+            Some(address) => {
+                let listen = |source| StartError::Listen { address, source };
+                Some(TcpListener::bind(address).await.map_err(listen)?)
+            }
+        };
 
+        let metrics = Arc::new(Metrics::default());
         let committer = Committer {
             origin: config.origin.clone(),
             pool: writers.clone(),
-            clock,
+            clock: Arc::clone(&clock),
             probe: Arc::clone(&probe),
+            metrics: Arc::clone(&metrics),
+            max_keys: config.max_keys,
+            days: Arc::new(Days::new(config.filter_mib * 1_048_576)),
+            seen: Arc::default(),
         };
+        let known = KnownKeys::new(doorkeepers.clone(), Arc::clone(&committer.seen));
+        let keeper = tokio::spawn(keep_days(Arc::clone(&committer.days), writers.clone()));
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let writer = Arc::new(Writer::start(
+            &committer,
+            config.shards,
+            config.queue,
+            &config.acts_workspace,
+        ));
+        let acts = Recorder::start(acts::Ledger {
+            origin: config.origin.clone(),
+            workspace: config.acts_workspace,
+            key: config.custodian_key.clone(),
+            clock: Arc::clone(&clock),
+            readers: readers.clone(),
+            writer: Arc::clone(&writer),
+        });
+        for restore in store::restores::untold(&registrars).await? {
+            acts.tell_of(&restore).await?;
+            store::restores::told(&registrars, &restore, clock.now()).await?;
+            tracing::warn!(at = %restore.at, "the database was made from the archive: put on record");
+        }
         let app = Arc::new(App {
             receipts: NoteSigner::receipt(&config.origin, config.receipt_key),
             origin: config.origin,
             seal_verifier_key: config.seal_verifier_key,
             limits: config.limits,
+            rate: Rate::new(edge.rate),
+            read_rate: Rate::new(edge.reads),
+            known,
+            edge: edge.clone(),
+            secrets,
+            custodian: Custodian::new(config.custodian_key),
+            porter: Porter::new(readers.clone(), porters.clone()),
             readers: readers.clone(),
-            writer: Writer::start(&committer, config.shards, config.queue),
+            registrars: registrars.clone(),
+            admins: config.admin_tokens,
+            acts,
+            writer,
+            clock,
             probe,
+            metrics,
+            shows_metrics: metrics_listener.is_none(),
+            readiness: Readiness::default(),
+            memory_kib: config.memory_kib,
             memory: Arc::new(Semaphore::new(config.memory_kib)),
-            processors: Semaphore::new(processors),
+            room: Room::new(config.answer_memory_kib),
+            processors: Arc::new(Semaphore::new(processors)),
         });
         let (stop, stopped) = watch::channel(false);
-        let router = http::router(Arc::clone(&app));
-        let serving = tokio::spawn(http::listen::serve(listener, router, stopped));
-        Ok(Running { local_addr, stop, serving, app, pools: [readers, writers] })
+        if let Some(listener) = metrics_listener {
+            let router = http::metrics_router(Arc::clone(&app));
+            let mut stopped = stopped.clone();
+            let stopped = async move {
+                // Only a dropped sender ends this with an error.
+                let _ = stopped.wait_for(|stop| *stop).await;
+            };
+            let serving = axum::serve(listener, router).with_graceful_shutdown(stopped);
+            tokio::spawn(async move { serving.await });
+        }
+        let reloading = tls.clone().map(|tls| tokio::spawn(tls.reload_on_hangup()));
+        let door = Door {
+            router: http::router(Arc::clone(&app)),
+            tls,
+            crowd: Crowd::new(edge.max_connections, edge.max_connections_per_address),
+            limits: edge,
+            metrics: Arc::clone(&app.metrics),
+        };
+        let serving = tokio::spawn(http::listen::serve(listener, door, stopped));
+        let keepers = [Some(keeper), reloading].into_iter().flatten().collect();
+        Ok(Running {
+            local_addr,
+            stop,
+            serving,
+            keepers,
+            app,
+            pools: [readers, registrars, doorkeepers, porters, writers],
+        })
+    }
+}
+
+/// Listens at an address.
+fn open(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // As after a restart: connections of the process before may not have ended yet.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Looks from time to time whether a day has closed, and reads its ids.
+async fn keep_days(days: Arc<Days>, pool: PgPool) {
+    loop {
+        if let Err(error) = days.refresh(&pool).await {
+            tracing::warn!(%error, "ids of closed days could not be read: the database is asked");
+        }
+        tokio::time::sleep(REFRESH).await;
     }
 }
 
@@ -93,8 +261,9 @@ pub struct Running {
     local_addr: SocketAddr,
     stop: watch::Sender<bool>,
     serving: JoinHandle<()>,
+    keepers: Vec<JoinHandle<()>>,
     app: Arc<App>,
-    pools: [PgPool; 2],
+    pools: [PgPool; 5],
 }
 
 impl Running {
@@ -108,6 +277,9 @@ impl Running {
     pub async fn shutdown(mut self) {
         // Nobody listens only where serving has ended already.
         let _ = self.stop.send(true);
+        for keeper in &self.keepers {
+            keeper.abort();
+        }
         if tokio::time::timeout(DRAIN, &mut self.serving).await.is_err() {
             tracing::warn!("open requests were cut off");
             self.serving.abort();

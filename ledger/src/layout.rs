@@ -358,10 +358,16 @@ impl TileBuilder {
         tiles
     }
 
+    /// The log's tree at its right edge.
+    pub fn frontier(&self) -> Frontier {
+        let roots = self.levels.iter().rev().flat_map(|hashes| subtree_roots(hashes)).collect();
+        // The levels are those of this size.
+        Frontier::from_parts(self.size, roots).unwrap_or_default()
+    }
+
     /// The root of the log's tree.
     pub fn root(&self) -> Digest {
-        let roots = self.levels.iter().rev().flat_map(|hashes| subtree_roots(hashes)).collect();
-        Frontier::from_parts(self.size, roots).map_or(Digest::of(b""), |frontier| frontier.root())
+        self.frontier().root()
     }
 }
 

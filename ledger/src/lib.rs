@@ -2,8 +2,8 @@
 //!
 //! Here, in the order that data meets it: [`names`], [`time`], [`key`], [`payload`],
 //! [`submission`], [`entry`], [`merkle`], [`note`], [`receipt`], [`chunk`], [`hour`],
-//! [`checkpoint`], [`layout`], [`chain`] (the key state of a workspace) and [`verify`] (the state
-//! machine that checks an archive).
+//! [`checkpoint`], [`succession`] and [`mod@line`] (the seal keys), [`layout`], [`chain`] (the key
+//! state of a workspace) and [`verify`] (the state machine that checks an archive).
 //!
 //! Not here: files, sockets, clocks, randomness, threads. The caller brings bytes and times; so
 //! the same code serves the service that accepts, the archiver that seals, the auditor who
@@ -19,11 +19,13 @@ pub mod hour;
 pub mod key;
 pub mod layout;
 pub mod limits;
+pub mod line;
 pub mod merkle;
 pub mod names;
 pub mod note;
 pub mod payload;
 pub mod receipt;
 pub mod submission;
+pub mod succession;
 pub mod time;
 pub mod verify;

@@ -140,20 +140,70 @@ impl NoteSigner {
     pub fn verifier(&self) -> &VerifierKey {
         &self.verifier
     }
+}
 
-    /// The signature line over a body, as it stands at the end of a note.
-    fn line(&self, body: &str) -> String {
-        let signature = self.key.sign(body.as_bytes());
-        let blob = [self.verifier.id.as_slice(), signature.as_bytes()].concat();
-        format!("\u{2014} {} {}\n", self.verifier.name, STANDARD.encode(blob))
+/// Why a key did not sign.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key} did not sign: {reason}")]
+pub struct SignerError {
+    /// The key.
+    pub key: Box<VerifierKey>,
+    /// What failed.
+    pub reason: String,
+}
+
+/// Signs notes by a named key: one in memory ([`NoteSigner`]), or one that another keeps, as a KMS
+/// does.
+///
+/// - Consistency: the same body gets the same signature, as Ed25519 (RFC 8032) has it. Whoever goes on
+///   where another died relies on it.
+/// - Retry: nothing is changed by signing. After an error the same call may be made again.
+/// - Concurrency: calls may come from any thread, and may block.
+pub trait Signer: fmt::Debug + Send + Sync {
+    /// The verifier key that checks these signatures.
+    fn verifier(&self) -> &VerifierKey;
+
+    /// Signs the body of a note.
+    fn sign(&self, body: &[u8]) -> Result<Signature, SignerError>;
+}
+
+impl Signer for NoteSigner {
+    fn verifier(&self) -> &VerifierKey {
+        &self.verifier
     }
+
+    fn sign(&self, body: &[u8]) -> Result<Signature, SignerError> {
+        Ok(self.key.sign(body))
+    }
+}
+
+/// A signature line, as it stands at the end of a note.
+fn write_line(note: &mut String, key: &VerifierKey, signature: &Signature) {
+    let blob = [key.id.as_slice(), signature.as_bytes()].concat();
+    // Writing to a String cannot fail.
+    let _ = writeln!(note, "\u{2014} {} {}", key.name, STANDARD.encode(blob));
+}
+
+/// Signs a body with one or more keys, whoever keeps them. What comes back is checked: a signature
+/// that does not verify is an error, and never in a note.
+pub fn sign_by(body: &str, signers: &[&dyn Signer]) -> Result<String, SignerError> {
+    let mut note = format!("{body}\n");
+    for signer in signers {
+        let (key, signature) = (signer.verifier(), signer.sign(body.as_bytes())?);
+        if key.key.verify(body.as_bytes(), &signature).is_err() {
+            let reason = "what came back is not its signature over this note".to_owned();
+            return Err(SignerError { key: Box::new(key.clone()), reason });
+        }
+        write_line(&mut note, key, &signature);
+    }
+    Ok(note)
 }
 
 /// Signs a body with one or more keys. The body ends in `\n`, as all bodies of this format do.
 pub fn sign(body: &str, signers: &[&NoteSigner]) -> String {
     let mut note = format!("{body}\n");
     for signer in signers {
-        note.push_str(&signer.line(body));
+        write_line(&mut note, &signer.verifier, &signer.key.sign(body.as_bytes()));
     }
     note
 }

@@ -10,12 +10,16 @@ use ledger::checkpoint::Checkpoint;
 use ledger::chunk::{ChunkManifest, ObjectDigest};
 use ledger::hash::Digest;
 use ledger::hour::HourNote;
-use ledger::key::{KeyError, SigningKey};
+use ledger::key::{KeyError, Signature, SigningKey};
 use ledger::layout::{Artefact, Range};
 use ledger::limits::{NOTE_BYTES, NOTE_SIGNATURES};
 use ledger::names::{Origin, Seq, Workspace};
-use ledger::note::{self, Note, NoteError, NoteSigner, VerifierKey, VerifierKeyError};
+use ledger::note::{
+    self, BodyError, Note, NoteError, NoteSigner, Signer, SignerError, VerifierKey,
+    VerifierKeyError,
+};
 use ledger::receipt::{HeadNote, Receipt};
+use ledger::succession::{Cutoff, KeyNote, Revocation, Succession};
 use ledger::time::{Hour, Micros};
 use proptest::prelude::*;
 
@@ -57,7 +61,7 @@ fn manifest() -> ChunkManifest {
 type Parses = fn(&str) -> bool;
 
 /// A body of each kind, and the parser of that kind.
-fn bodies() -> [(String, Parses); 5] {
+fn bodies() -> [(String, Parses); 7] {
     let at = Micros::parse("2026-11-23T16:00:00.000001Z").unwrap();
     let (workspace, link) = (Workspace::new("acme").unwrap(), Digest::of(b"link"));
     let receipt = Receipt {
@@ -85,6 +89,20 @@ fn bodies() -> [(String, Parses); 5] {
         prev_hour: Digest::ZERO,
     };
     let checkpoint = Checkpoint { origin: origin(), size: 12, root: Digest::of(b"root") };
+    let (old_key, new_key) = (signer(1).verifier().clone(), signer(2).verifier().clone());
+    let succession = Succession {
+        origin: origin(),
+        old_key: old_key.clone(),
+        new_key: new_key.clone(),
+        reason: "yearly change".to_owned(),
+    };
+    let revocation = Revocation {
+        origin: origin(),
+        key: old_key,
+        cutoff: Cutoff { size: 12, root: Digest::of(b"root") },
+        new_key,
+        reason: "stolen".to_owned(),
+    };
     macro_rules! same {
         ($kind:ty) => {
             |text| {
@@ -101,6 +119,8 @@ fn bodies() -> [(String, Parses); 5] {
         (manifest().to_body(), same!(ChunkManifest)),
         (hour.to_body(), same!(HourNote)),
         (checkpoint.to_body(), same!(Checkpoint)),
+        (succession.to_body(), same!(Succession)),
+        (revocation.to_body(), same!(Revocation)),
     ]
 }
 
@@ -175,6 +195,57 @@ fn a_manifest_that_contradicts_itself_is_refused() {
     amended.object = amended.object.replace(".parquet", ".e2.parquet");
     let parsed = ChunkManifest::parse(&amended.to_body()).unwrap();
     assert_eq!((parsed.erasure(), parsed.is_original()), (2, false));
+}
+
+#[test]
+fn a_note_about_seal_keys_names_two_keys_of_its_ledger() {
+    let bodies = bodies();
+    let (succession, revocation) = (&bodies[5].0, &bodies[6].0);
+    let (one, two) = (signer(1).verifier().to_string(), signer(2).verifier().to_string());
+    let other = Origin::new("ledger.example.com/other").unwrap();
+    let other = NoteSigner::seal(&other, SigningKey::from_seed(&[2; 32]));
+    let receipt = NoteSigner::receipt(&origin(), SigningKey::from_seed(&[2; 32]));
+    for body in [succession, revocation] {
+        let note = KeyNote::parse(body).unwrap().unwrap();
+        assert_eq!((note.old_key(), note.new_key()), (signer(1).verifier(), signer(2).verifier()));
+        assert_eq!((note.origin(), &note.to_body()), (&origin(), body));
+        for key in [&one, &other.verifier().to_string(), &receipt.verifier().to_string()] {
+            let error = KeyNote::parse(&body.replace(&two, key)).unwrap().unwrap_err();
+            assert!(matches!(error, BodyError::Contradiction(_)), "{error}");
+        }
+        let long = body.replace("reason ", &format!("reason {}", "x".repeat(1_024)));
+        assert!(KeyNote::parse(&long).unwrap().is_err());
+    }
+    assert_eq!(KeyNote::parse(&bodies[3].0), None, "an hour note is none");
+}
+
+/// A signer elsewhere that fails, or signs with another key than it says.
+#[derive(Debug)]
+struct Elsewhere(Option<SigningKey>);
+
+impl Signer for Elsewhere {
+    fn verifier(&self) -> &VerifierKey {
+        static KEY: std::sync::OnceLock<VerifierKey> = std::sync::OnceLock::new();
+        KEY.get_or_init(|| signer(1).verifier().clone())
+    }
+
+    fn sign(&self, body: &[u8]) -> Result<Signature, SignerError> {
+        let failed =
+            || SignerError { key: Box::new(self.verifier().clone()), reason: "away".to_owned() };
+        self.0.as_ref().map(|key| key.sign(body)).ok_or_else(failed)
+    }
+}
+
+#[test]
+fn what_a_signer_elsewhere_answers_is_checked_before_it_stands_in_a_note() {
+    let (body, two) = ("a body\n", signer(2));
+    let by = |seed: u8| Elsewhere(Some(SigningKey::from_seed(&[seed; 32])));
+    let note = note::sign_by(body, &[&by(1), &two]).unwrap();
+    assert_eq!(note, note::sign(body, &[&signer(1), &two]));
+    for wrong in [by(3), Elsewhere(None)] {
+        let error = note::sign_by(body, &[&two, &wrong]).unwrap_err();
+        assert_eq!(&*error.key, signer(1).verifier());
+    }
 }
 
 #[test]
@@ -335,7 +406,7 @@ fn byte() -> impl Strategy<Value = u8> {
 proptest! {
     #[test]
     fn a_changed_note_never_verifies_to_something_else(
-        kind in 0_usize..5,
+        kind in 0_usize..7,
         at: prop::sample::Index,
         byte in byte(),
         edit in 0_u8..3,
@@ -358,7 +429,7 @@ proptest! {
 
     #[test]
     fn a_changed_body_prints_as_it_was_read_or_is_refused(
-        kind in 0_usize..5,
+        kind in 0_usize..7,
         at: prop::sample::Index,
         byte in byte(),
         insert: bool,

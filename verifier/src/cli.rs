@@ -13,7 +13,7 @@ use ledger::time::Micros;
 use ledger::verify::{Policy, Report};
 
 use crate::audit::{self, Progress};
-use crate::store::{FileSource, SourceError};
+use crate::store::{self, S3Settings, SourceError};
 use crate::trust::TrustError;
 use crate::{exit, report, trust};
 
@@ -35,9 +35,11 @@ enum Command {
 
 #[derive(Args, Debug)]
 struct Verify {
-    /// Where the archive lies: a file:// URL or a directory.
+    /// Where the archive lies: a directory, file:///path, or s3://bucket/prefix.
     #[arg(long, value_name = "URL")]
     archive: String,
+    #[command(flatten)]
+    s3: S3Settings,
     /// Your trust file: the ledger's origin and keys, as you got them from elsewhere.
     #[arg(long, value_name = "FILE")]
     trust: PathBuf,
@@ -82,7 +84,9 @@ enum CliError {
 impl CliError {
     fn code(&self) -> u8 {
         match self {
-            Self::TrustFile { .. } | Self::Trust(_) => exit::USAGE,
+            Self::TrustFile { .. } | Self::Trust(_) | Self::Source(SourceError::Settings(_)) => {
+                exit::USAGE
+            }
             Self::Source(_) | Self::Output(_) | Self::Json(_) => exit::UNFINISHED,
         }
     }
@@ -106,7 +110,7 @@ impl Verify {
         let trust_file = std::fs::read_to_string(&self.trust)
             .map_err(|reason| CliError::TrustFile { path: self.trust.clone(), reason })?;
         let trust = trust::parse(&trust_file)?;
-        let source = FileSource::open(&self.archive)?;
+        let source = store::open(&self.archive, &self.s3)?;
         let policy = Policy {
             expect_through: self.expect_through,
             allow_erased: self.allow_erased,

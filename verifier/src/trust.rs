@@ -7,13 +7,20 @@
 //!
 //! [workspaces.acme]
 //! root_keys = ["ed25519:TrKU8p1r87qTOeRilxbYzmxchS2IFLrr5P3r8AEdPYU"]
+//!
+//! [[revoked]]                     # a stolen seal key: believed in the first leaves of this log only
+//! key = "ledger.example.com/prod+5f1c8e02+AZk2…"
+//! size = 120
+//! root = "6a91fab8405fed7f0c92709363a196a966774029cce1830621ed4e5ef32f8713"
 //! ```
 
 use std::collections::BTreeMap;
 
+use ledger::hash::Digest;
 use ledger::key::PublicKey;
 use ledger::names::{Origin, Workspace};
 use ledger::note::VerifierKey;
+use ledger::succession::Cutoff;
 use ledger::verify::Trust;
 use serde::Deserialize;
 
@@ -42,7 +49,17 @@ struct File {
     #[serde(default)]
     receipt_keys: Vec<String>,
     #[serde(default)]
+    revoked: Vec<Revoked>,
+    #[serde(default)]
     workspaces: BTreeMap<String, Pins>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Revoked {
+    key: String,
+    size: u64,
+    root: String,
 }
 
 #[derive(Deserialize)]
@@ -77,7 +94,17 @@ pub fn parse(text: &str) -> Result<Trust, TrustError> {
     }
     let receipt_name = format!("{origin}/receipt");
     let receipt_keys = named_keys("receipt_keys", &file.receipt_keys, &receipt_name)?;
-    Ok(Trust { origin, seal_keys, receipt_keys, workspaces })
+    let revoked = file.revoked.iter().map(|entry| revoked(entry, origin.as_str()));
+    let revoked: Vec<_> = revoked.collect::<Result<_, _>>()?;
+    Ok(Trust { origin, seal_keys, revoked, receipt_keys, workspaces })
+}
+
+/// A stolen seal key, and up to where it is believed.
+fn revoked(entry: &Revoked, name: &str) -> Result<(VerifierKey, Cutoff), TrustError> {
+    let keys = named_keys("revoked.key", std::slice::from_ref(&entry.key), name)?;
+    let root = value("revoked.root", Digest::parse(&entry.root))?;
+    let key = keys.into_iter().next().ok_or("one key is expected");
+    Ok((value("revoked.key", key)?, Cutoff { size: entry.size, root }))
 }
 
 /// Keys of this list, each under the name that such keys have.

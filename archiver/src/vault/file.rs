@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use verifier::store::{ArchiveSource, FileSource, SourceError};
 
-use super::{Vault, VaultError};
+use super::{Guarantee, Guarantees, Removal, Vault, VaultError};
 
 /// Objects as files below a directory.
 ///
@@ -120,21 +120,23 @@ impl Vault for FileVault {
         self.sync_way(&place).map_err(failed)
     }
 
-    fn remove(&self, key: &str) -> Result<(), VaultError> {
+    fn remove(&self, key: &str) -> Result<Removal, VaultError> {
         let place = self.source.place(key)?;
         match fs::remove_file(&place) {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Removal::Gone),
             Err(error) => {
                 return Err(VaultError::Io { key: key.to_owned(), error });
             }
         }
         if let Some(directory) = place.parent() {
+            // A name that comes back after a crash would bring back what was erased.
+            sync(directory).map_err(|error| VaultError::Io { key: key.to_owned(), error })?;
             // An object store has no directories, so an empty one says nothing; one that is not
             // empty stays.
             let _ = fs::remove_dir(directory);
         }
-        Ok(())
+        Ok(Removal::Gone)
     }
 
     fn tidy(&self) -> Result<(), VaultError> {
@@ -143,5 +145,10 @@ impl Vault for FileVault {
             fs::remove_file(entry.map_err(failed)?.path()).map_err(failed)?;
         }
         Ok(())
+    }
+
+    /// A name is linked or it is there already; a checkpoint is compared, and then renamed over.
+    fn probe(&self, _key: &str) -> Result<Guarantees, VaultError> {
+        Ok(Guarantees { create: Guarantee::Store, replace: Guarantee::Compared })
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::Parser;
+use ingest::access::AdminTokens;
 use ingest::chain::{Probe, Step};
 use ingest::{Config, Service, SystemClock, keyfile};
 use ledger::names::Origin;
@@ -30,6 +31,12 @@ struct Cli {
     /// PKCS#8 PEM file with the receipt key.
     #[arg(long)]
     receipt_key: PathBuf,
+    /// PKCS#8 PEM file with the custodian key.
+    #[arg(long)]
+    custodian_key: PathBuf,
+    /// Who administers.
+    #[arg(long, value_name = "NAME=sha256:HEX")]
+    admin_token_hash: String,
     /// The step to die at; none where it is not given.
     #[arg(long, value_parser = |name: &str| Step::parse(name).ok_or("there is no such step"))]
     abort_at: Option<Step>,
@@ -68,7 +75,10 @@ async fn main() -> ExitCode {
 
 async fn serve(cli: Cli) -> Result<(), Box<dyn Error>> {
     let key = keyfile::read(&cli.receipt_key)?;
-    let mut config = Config::new(Origin::new(&cli.origin)?, &cli.database_url, key);
+    let custodian = keyfile::read(&cli.custodian_key)?;
+    let origin = Origin::new(&cli.origin)?;
+    let mut config = Config::new(origin, &cli.database_url, key, custodian);
+    config.admin_tokens = AdminTokens::new(cli.admin_token_hash.split_once('='))?;
     config.listen = cli.listen;
     let abort = Abort { step: cli.abort_at, passage: cli.passage, passed: AtomicU64::new(0) };
     let mut terminated = signal(SignalKind::terminate())?;

@@ -30,6 +30,8 @@ pub struct Honest {
     pub trust: Trust,
     /// Its seal key.
     pub seal: NoteSigner,
+    /// The same key, as it lies in a file.
+    pub seal_pem: String,
 }
 
 impl Honest {
@@ -44,7 +46,9 @@ impl Honest {
 pub fn honest(seed: u64) -> Honest {
     let mut random = Random::new(seed);
     let origin = Origin::new("ledger.example.com/forge").expect("an origin");
-    let seal = NoteSigner::seal(&origin, SigningKey::from_seed(&random.bytes()));
+    let seal_key = SigningKey::from_seed(&random.bytes());
+    let seal_pem = seal_key.to_pem().expect("a key");
+    let seal = NoteSigner::seal(&origin, seal_key);
     let mut hour = Hour::parse(START).expect("an hour");
     let mut desks: Vec<Desk> = Vec::new();
     let mut content = Content { origin: origin.clone(), leaves: Vec::new() };
@@ -77,10 +81,11 @@ pub fn honest(seed: u64) -> Honest {
     let trust = Trust {
         origin,
         seal_keys: vec![seal.verifier().clone()],
+        revoked: Vec::new(),
         receipt_keys: Vec::new(),
         workspaces: workspaces.collect(),
     };
-    Honest { content, trust, seal }
+    Honest { content, trust, seal, seal_pem }
 }
 
 /// A key that signs for a workspace.

@@ -34,6 +34,7 @@ impl Shell {
     fn run(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(&self.program);
         command.current_dir(self.dir.path()).env_clear().args(arguments);
+        command.env("TALLY_ADMIN_TOKEN", checks::token::ADMIN);
         command.output().unwrap()
     }
 

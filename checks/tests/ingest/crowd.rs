@@ -1,11 +1,11 @@
 //! Many clients, two services, one workspace: one chain (FAULTS 2 to 4, in small).
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use ingest::chain::NoProbe;
+use ingest::chain::{NoProbe, Probe, Step};
 use ledger::entry::{Entry, genesis_link, next_link};
 use ledger::hash::Digest;
 use ledger::names::{EventId, Origin, Seq};
@@ -13,7 +13,7 @@ use ledger::time::Micros;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::world::{ORIGIN, World, acme, founding, key, plain, signed};
+use crate::world::{ORIGIN, World, acme, event_id, founding, key, plain, signed};
 
 const CLIENTS: u64 = 32;
 const SUBMISSIONS: u64 = 8;
@@ -112,6 +112,68 @@ async fn a_workspace_is_created_once_however_many_try() {
     }
     assert_eq!(world.entries().await, 20);
     other.shutdown().await;
+    world.stop().await;
+}
+
+/// Lets nobody pass who has locked the heads, from the third on: before it are the ledger's own
+/// workspace, and the act.
+struct Third {
+    locked: AtomicI64,
+    arrived: mpsc::Sender<()>,
+    go_on: Mutex<mpsc::Receiver<()>>,
+}
+
+impl Probe for Third {
+    fn at(&self, step: Step) {
+        if step == Step::Locked && self.locked.fetch_add(1, Ordering::Relaxed) == 2 {
+            self.arrived.send(()).unwrap();
+            // Others go on meanwhile, also those who would have had this thread.
+            tokio::task::block_in_place(|| self.go_on.lock().unwrap().recv().unwrap());
+        }
+    }
+}
+
+/// Another service creates the workspace after this one has looked for the submission, and before it
+/// has looked for its event: what it has read then is of two states.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_workspace_that_appears_while_it_is_read_is_found() {
+    let ((arrived, at_lock), (go, go_on)) = (mpsc::channel(), mpsc::channel());
+    let third = Third { locked: AtomicI64::new(0), arrived, go_on: Mutex::new(go_on) };
+    let mut world = World::empty(Arc::new(third)).await;
+    let yesterday = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_micros()).unwrap()
+        - 86_400_000_000;
+    sqlx::query("SELECT ensure_day($1)").bind(yesterday).execute(&world.pool).await.unwrap();
+    let twin = founding("twin", 100);
+    let (agent, sent) = (world.agent.clone(), twin.clone());
+    let answer = tokio::spawn(async move { agent.post(&sent).await });
+    tokio::task::spawn_blocking(move || at_lock.recv().unwrap()).await.unwrap();
+
+    let mut other = world.pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE entries IN ACCESS EXCLUSIVE MODE").execute(&mut *other).await.unwrap();
+    go.send(()).unwrap();
+    let waits = "SELECT EXISTS (SELECT FROM pg_locks
+                 WHERE NOT granted AND relation = 'entries'::regclass AND mode = 'AccessShareLock')";
+    while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&world.pool).await.unwrap() {
+        assert!(!answer.is_finished(), "it looks for the event of the submission");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    sqlx::query(
+        "WITH t AS (SELECT $1::bigint AS at, decode(repeat('00', 32), 'hex') AS h),
+         head AS (INSERT INTO heads SELECT 'twin', 1, h, at FROM t),
+         sent AS (INSERT INTO submissions SELECT 'twin', 1, 1, at, 0, $2, $3, h || h, h FROM t)
+         INSERT INTO entries SELECT 'twin', 1, at, $4::uuid, h, h, $5 FROM t",
+    )
+    .bind(yesterday)
+    .bind(twin.hash.as_bytes().as_slice())
+    .bind(twin.public_key.as_bytes().as_slice())
+    .bind(event_id(100))
+    .bind(twin.payloads[0].as_slice())
+    .execute(&mut *other)
+    .await
+    .unwrap();
+    other.commit().await.unwrap();
+    let answer = answer.await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text);
     world.stop().await;
 }
 

@@ -66,10 +66,11 @@ async fn names_that_no_workspace_has() {
         "%25",
         "%",
     ];
+    let reader = crate::world::bearer();
     for name in names {
         for rest in ["head", "keys", "entries", "events/x", "submissions/x"] {
             let request = format!(
-                "GET /v1/workspaces/{name}/{rest} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+                "GET /v1/workspaces/{name}/{rest} HTTP/1.1\r\nHost: x\r\nAuthorization: {reader}\r\nConnection: close\r\n\r\n"
             );
             let answer = raw(&world.agent, &request).await;
             assert!(answer.starts_with("HTTP/1.1 404 "), "{name}/{rest}: {answer}");
@@ -125,12 +126,9 @@ async fn bodies_of_another_type_or_size() {
         world.agent.send(Method::POST, EVENTS, &headers, body).await
     };
     let ndjson = ("content-type", "application/x-ndjson");
-    for headers in [
-        &[][..],
-        &[("content-type", "text/plain")],
-        &[("content-type", "application/cbor")],
-        &[ndjson, ("content-encoding", "gzip")],
-    ] {
+    for headers in
+        [&[][..], &[("content-type", "text/plain")], &[("content-type", "application/cbor")]]
+    {
         let reply = post(headers, good.body()).await;
         let expected = (415, "unsupported-media-type".to_owned());
         assert_eq!((reply.status, reply.problem()), expected, "{headers:?}");

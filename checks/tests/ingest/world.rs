@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use checks::postgres::Postgres;
 use checks::submission::{Route, Submission};
+use checks::token::{self, ADMIN};
 use ingest::chain::{NoProbe, Probe};
 use ingest::{Config, Running, Service, SystemClock};
 use ledger::key::SigningKey;
@@ -160,12 +161,14 @@ impl Agent {
         })
     }
 
+    /// Reads as the reader of `acme`.
     pub async fn get(&self, path: &str) -> Reply {
-        self.send(Method::GET, path, &[], Vec::new()).await
+        self.send(Method::GET, path, &[("authorization", &bearer())], Vec::new()).await
     }
 
     pub async fn get_text(&self, path: &str) -> Reply {
-        self.send(Method::GET, path, &[("accept", "text/plain")], Vec::new()).await
+        let headers = [("accept", "text/plain"), ("authorization", &bearer())];
+        self.send(Method::GET, path, &headers, Vec::new()).await
     }
 
     /// Sends a submission to a path that may not be its own.
@@ -182,12 +185,16 @@ impl Agent {
         let (key, signature) =
             (submission.public_key.to_string(), submission.signature.to_string());
         let counter = submission.counter.to_string();
-        let headers = [
+        let admin = format!("Bearer {ADMIN}");
+        let mut headers = vec![
             ("content-type", submission.content_type()),
-            ("tally-public-key", &key),
+            ("tally-public-key", key.as_str()),
             ("tally-signature", &signature),
             ("tally-counter", &counter),
         ];
+        if path == "/v1/workspaces" {
+            headers.push(("authorization", &admin));
+        }
         self.try_send(Method::POST, path, &headers, submission.body()).await
     }
 
@@ -230,6 +237,7 @@ impl World {
         let url = postgres.database().unwrap();
         ingest::store::migrate(&url, &Origin::new(ORIGIN).unwrap()).await.unwrap();
         let pool = PgPool::connect(&url).await.unwrap();
+        token::admit(&pool, &acme()).await.unwrap();
         let running = serve(&url, probe).await;
         let agent = Agent::new(base(&running));
         Self { postgres, url, pool, agent, running: Some(running) }
@@ -242,9 +250,12 @@ impl World {
         (running, agent)
     }
 
-    /// Rows of a table: what a refused submission must not change.
+    /// Rows of a table, the ledger's own left out: what a refused submission must not change.
     pub async fn entries(&self) -> i64 {
-        sqlx::query_scalar("SELECT count(*) FROM entries").fetch_one(&self.pool).await.unwrap()
+        sqlx::query_scalar("SELECT count(*) FROM entries WHERE workspace <> 'ledger.acts'")
+            .fetch_one(&self.pool)
+            .await
+            .unwrap()
     }
 
     /// Stops the service; its database stays until this is dropped.
@@ -253,12 +264,18 @@ impl World {
     }
 }
 
+/// The reader of `acme`.
+pub fn bearer() -> String {
+    format!("Bearer {}", token::reader("acme"))
+}
+
 fn base(running: &Running) -> String {
     format!("http://{}", running.local_addr())
 }
 
 async fn serve(url: &str, probe: Arc<dyn Probe>) -> Running {
-    let config = Config::new(Origin::new(ORIGIN).unwrap(), url, key(9));
+    let mut config = Config::new(Origin::new(ORIGIN).unwrap(), url, key(9), key(10));
+    config.admin_tokens = token::admins().unwrap();
     Service::start(config, Arc::new(SystemClock), probe).await.unwrap()
 }
 

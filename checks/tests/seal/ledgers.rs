@@ -14,6 +14,8 @@ use sqlx::{PgConnection, PgPool};
 pub struct Ledger {
     pub content: Content,
     pub signer: NoteSigner,
+    /// The same key, as it lies in a file.
+    pub seal_pem: String,
     pub trust: Trust,
 }
 
@@ -21,7 +23,7 @@ impl Ledger {
     /// A made-up ledger whose chunks are cut as the archiver cuts them, at `rows` rows.
     pub fn new(seed: u64, rows: usize) -> Self {
         let made = honest(seed);
-        let (mut content, signer) = (made.content, made.seal);
+        let (mut content, signer, seal_pem) = (made.content, made.seal, made.seal_pem);
         let mut leaves = Vec::new();
         let mut hour: BTreeMap<Workspace, Vec<_>> = BTreeMap::new();
         for leaf in content.leaves.drain(..) {
@@ -45,7 +47,7 @@ impl Ledger {
         content.leaves = leaves;
         content.renumber();
         content.settle(Depth::Links, &signer);
-        Self { content, signer, trust: made.trust }
+        Self { content, signer, seal_pem, trust: made.trust }
     }
 
     /// One of four hours or five.
@@ -122,21 +124,22 @@ fn cut(whole: &Chunk, rows: usize) -> Vec<Leaf> {
 pub async fn record(conn: &mut PgConnection, workspace: &Workspace, owned: &OwnedRow) {
     let row = &owned.row;
     let seq = row.seq.cast_signed();
-    if row.submission_index == 0 {
+    sqlx::query("SELECT ensure_day($1)").bind(row.recorded_at).execute(&mut *conn).await.unwrap();
+    // With its last entry, whose link it holds.
+    if row.submission_index + 1 == row.submission_count {
         sqlx::query(
             "INSERT INTO submissions (workspace, first_seq, event_count, recorded_at, counter,
              submission_hash, public_key, signature, last_link)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         )
         .bind(workspace.as_str())
-        .bind(seq)
+        .bind(seq - i64::from(row.submission_index))
         .bind(row.submission_count.cast_signed())
         .bind(row.recorded_at)
         .bind(row.counter.cast_signed())
         .bind(row.submission_hash.as_slice())
         .bind(row.public_key.as_slice())
         .bind(row.signature.as_slice())
-        // Of the submission's last entry, which no sealing looks at.
         .bind(row.link.as_slice())
         .execute(&mut *conn)
         .await

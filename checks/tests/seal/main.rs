@@ -9,12 +9,24 @@
     reason = "a test may panic"
 )]
 
+mod agree;
+mod boundary;
+mod bucket;
+mod commands;
+mod daemon;
 mod faults;
+mod keys;
+mod killed;
 mod ledgers;
 mod recovery;
+mod restore;
+mod scripts;
+mod syscalls;
 mod whole;
 
 use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -24,6 +36,7 @@ use archiver::seal::{Archiver, Sealed};
 use archiver::step::Probe;
 use archiver::vault::{FileVault, Vault};
 use checks::forge::Archive;
+use checks::killed::Archivers;
 use checks::postgres::Postgres;
 use ledger::note::NoteSigner;
 use ledger::time::{Hour, Micros};
@@ -53,7 +66,7 @@ async fn seal_with(
     probe: &dyn Probe,
 ) -> Result<Sealed, SealError> {
     let origin = ledger::names::Origin::new(signer.verifier().name()).unwrap();
-    let (pool, signer) = (pool.clone(), signer.clone());
+    let (pool, signer) = (pool.clone(), std::sync::Arc::new(signer.clone()));
     let limits = Limits { rows: ROWS as u64, payload_bytes: 1 << 20 };
     Archiver { pool, vault, signer, origin, limits, probe }.seal(now, GRACE).await
 }
@@ -101,6 +114,22 @@ impl World {
 
     fn path(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// Archivers in processes of their own, whose seal key lies in a directory.
+    fn archivers(&self, keys: &Path) -> Archivers<'_> {
+        let seal_key = keys.join("seal.pem");
+        std::fs::write(&seal_key, &self.ledger.seal_pem).unwrap();
+        std::fs::set_permissions(&seal_key, Permissions::from_mode(0o600)).unwrap();
+        Archivers {
+            program: Path::new(env!("CARGO_BIN_EXE_tally-archiver-under-fault")),
+            origin: &self.ledger.content.origin,
+            pool: &self.pool,
+            archive: self.path(),
+            seal_key,
+            grace: GRACE,
+            rows: ROWS as u64,
+        }
     }
 
     async fn seal(&self) -> Result<Sealed, SealError> {

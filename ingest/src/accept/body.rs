@@ -54,11 +54,7 @@ fn lines(body: &Bytes, max: usize) -> Result<Vec<Bytes>, Refused> {
 }
 
 fn elements(body: &Bytes, max: usize) -> Result<Vec<Bytes>, Refused> {
-    let fail = |reason, detail: String| Refused::Body { reason, detail };
-    let text = std::str::from_utf8(body).map_err(|error| {
-        let at = error.valid_up_to();
-        fail("not-utf8", format!("the body is not UTF-8 at byte {at}"))
-    })?;
+    let text = text(body)?;
     // serde would take an array in place of the object, member by member.
     if !text.trim_start().starts_with('{') {
         let detail = "the body is not an object: `{\"events\": [...]}` is expected";
@@ -68,11 +64,28 @@ fn elements(body: &Bytes, max: usize) -> Result<Vec<Bytes>, Refused> {
         let detail = format!("the body is not of the form {{\"events\": [...]}}: {error}");
         fail("body-form", detail)
     })?;
-    let Elements { found, raw } = envelope.events;
-    if found > max {
-        return Err(Refused::TooManyEvents { max, found });
-    }
+    let raw = envelope.events.at_most(max)?;
     Ok(raw.into_iter().map(|element| body.slice_ref(element.get().as_bytes())).collect())
+}
+
+/// The elements of a body that is an array, at most `max` of them.
+pub(super) fn array(text: &str, max: usize) -> Result<Vec<&RawValue>, Refused> {
+    let elements: Elements<'_> = serde_json::from_str(text).map_err(|error| {
+        fail("body-form", format!("the body is not an array of events: {error}"))
+    })?;
+    elements.at_most(max)
+}
+
+/// A body that has to be UTF-8.
+pub(super) fn text(body: &Bytes) -> Result<&str, Refused> {
+    std::str::from_utf8(body).map_err(|error| {
+        let at = error.valid_up_to();
+        fail("not-utf8", format!("the body is not UTF-8 at byte {at}"))
+    })
+}
+
+pub(super) fn fail(reason: &'static str, detail: String) -> Refused {
+    Refused::Body { reason, detail }
 }
 
 #[derive(Deserialize)]
@@ -86,6 +99,13 @@ struct Envelope<'a> {
 struct Elements<'a> {
     found: usize,
     raw: Vec<&'a RawValue>,
+}
+
+impl<'a> Elements<'a> {
+    fn at_most(self, max: usize) -> Result<Vec<&'a RawValue>, Refused> {
+        let Self { found, raw } = self;
+        if found > max { Err(Refused::TooManyEvents { max, found }) } else { Ok(raw) }
+    }
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Elements<'a> {

@@ -1,16 +1,20 @@
 //! From the bytes of a request to a submission, or to a refusal.
 //!
 //! Here, pure: the three headers ([`head`]), the payloads in a body ([`body`]), and the checks that
-//! need no database. Not here: whether the key may sign and what was recorded before (see
-//! [`crate::chain::plan`]), and status codes (see [`crate::http::error`]).
+//! need no database; for clients that share a secret, [`secrets`], what the custodian signs for them
+//! ([`custody`]), and CloudEvents ([`cloudevents`]). Not here: whether the key may sign and what was
+//! recorded before (see [`crate::chain::plan`]), and status codes (see [`crate::http::error`]).
 
 pub mod body;
+pub mod cloudevents;
+pub mod custody;
 pub mod head;
+pub mod secrets;
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use ledger::chain::{Acts, LedgerEvent};
+use ledger::chain::{Acts, LedgerEvent, PAYLOAD_ERASED};
 use ledger::hash::Digest;
 use ledger::key::{PublicKey, Signature, SignatureError};
 use ledger::limits::{
@@ -18,7 +22,7 @@ use ledger::limits::{
     SUBMISSION_EVENTS_DEFAULT,
 };
 use ledger::names::{EventId, Origin, Workspace};
-use ledger::payload::{PayloadError, Rules, scan};
+use ledger::payload::{self, PayloadError, Rules, scan};
 use ledger::submission::Statement;
 
 pub use body::Form;
@@ -241,7 +245,31 @@ fn read_event(
         reason: "bad-context",
         detail: error.to_string(),
     })?;
+    check_named_once(&event)?;
     Ok(event.event_id)
+}
+
+/// The format lets an erasure name an event twice; whoever does has made a mistake.
+fn check_named_once(event: &payload::Event<'_>) -> Result<(), EventError> {
+    if event.event_type != PAYLOAD_ERASED {
+        return Ok(());
+    }
+    // What could not be read was refused before.
+    let Ok(Some(LedgerEvent::PayloadErased { event_ids, .. })) = LedgerEvent::read(event) else {
+        return Ok(());
+    };
+    let mut places = BTreeMap::new();
+    for (at, id) in event_ids.into_iter().enumerate() {
+        if let Some(first) = places.insert(id, at) {
+            return Err(EventError {
+                index: 0,
+                pointer: format!("/context/event_ids/{at}"),
+                reason: "duplicate-event-id",
+                detail: format!("{id} stands at /context/event_ids/{first} already"),
+            });
+        }
+    }
+    Ok(())
 }
 
 impl From<PayloadError> for EventError {

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use ledger::chain::{KeyRecord, Keys, Refusal};
+use ledger::chain::{KeyRecord, Keys, LedgerEvent, Refusal};
 use ledger::entry::{ClockError, Entry, genesis_link, next_link, next_recorded_at};
 use ledger::hash::Digest;
 use ledger::key::PublicKey;
@@ -15,6 +15,8 @@ use ledger::receipt::Receipt;
 use ledger::submission::Counter;
 use ledger::time::Micros;
 
+use super::days::start_of_day;
+use super::erasure::{self, Erasable, NotErasable};
 use crate::accept::Submission;
 
 /// The newest entry of a workspace.
@@ -67,8 +69,23 @@ pub struct Chain {
     pub recorded: HashMap<Digest, Recorded>,
     /// Counters of the group that are used already, each with the first seq that it brought.
     pub counters: HashMap<(PublicKey, Counter), Seq>,
+    /// How many keys it has had, revoked ones too; asked where the group sets keys, else 0.
+    pub key_count: usize,
+    /// The highest counter that each key of the group has used.
+    pub highest: HashMap<PublicKey, Counter>,
     /// Event ids of the group that are recorded already, each with its seq.
     pub events: HashMap<EventId, Seq>,
+    /// Events that the group asks to have erased, as far as they are recorded already.
+    pub erasable: Erasable,
+}
+
+impl Chain {
+    /// Whether it was read in part before its workspace was created, and in part after: there is
+    /// no head to lock of a workspace that is not there, so another process may create it meanwhile.
+    /// Nothing may be decided over such a chain.
+    pub fn is_torn(&self) -> bool {
+        self.head.is_none() && *self != Self::default()
+    }
 }
 
 /// What the store holds, as far as a group needs it.
@@ -76,6 +93,8 @@ pub struct Chain {
 pub struct Known {
     /// No entry may be recorded before this time: the hours below it are sealed.
     pub not_before: Micros,
+    /// Most keys that a workspace registers, revoked ones too.
+    pub max_keys: usize,
     /// Every workspace of the group. Their order is the order in which heads are locked.
     pub chains: BTreeMap<Workspace, Chain>,
 }
@@ -123,6 +142,17 @@ pub enum Refused {
     /// The clock is too far behind.
     #[error(transparent)]
     Clock(#[from] ClockError),
+    /// The workspace has as many keys as this ledger takes.
+    #[error(
+        "the workspace has registered {most} keys, revoked ones too, and this ledger takes no more"
+    )]
+    TooManyKeys {
+        /// Most keys.
+        most: usize,
+    },
+    /// Events that the submission asks to have erased, and that cannot be.
+    #[error("{} of the events cannot be erased, so none of them is", .0.len())]
+    NotErasable(Vec<NotErasable>),
     /// No seq is left.
     #[error("the chain of this workspace has no seq left")]
     ChainFull,
@@ -150,6 +180,8 @@ pub struct Advance {
     pub is_first: bool,
     /// The keys that the group sets, as they stand afterwards.
     pub keys: Vec<(PublicKey, KeyRecord)>,
+    /// How far each key has counted that counted further than before.
+    pub highest: Vec<(PublicKey, Counter)>,
 }
 
 /// What a group becomes.
@@ -163,6 +195,13 @@ pub struct Plan {
     pub advances: Vec<Advance>,
 }
 
+impl Plan {
+    /// The days that its entries come to lie in, by their first microsecond; some more than once.
+    pub fn days(&self) -> impl Iterator<Item = i64> + use<'_> {
+        self.records.iter().map(|record| start_of_day(record.recorded.recorded_at))
+    }
+}
+
 /// Decides what each submission of a group becomes.
 ///
 /// `known` holds every workspace of the group; `now` was read after their heads were locked, so
@@ -171,13 +210,16 @@ pub fn plan(origin: &Origin, mut known: Known, group: &[Submission], now: Micros
     let before: Vec<_> = known
         .chains
         .iter()
-        .map(|(workspace, chain)| (workspace.clone(), chain.head, chain.keys.clone()))
+        .map(|(workspace, chain)| {
+            (workspace.clone(), chain.head, chain.keys.clone(), chain.highest.clone())
+        })
         .collect();
     let mut records = Vec::new();
     let mut verdicts = Vec::with_capacity(group.len());
     for (index, submission) in group.iter().enumerate() {
         let chain = known.chains.entry(submission.workspace.clone()).or_default();
-        let decided = decide(origin, chain, submission, known.not_before, now);
+        let limits = (known.not_before, known.max_keys);
+        let decided = decide(origin, chain, submission, limits, now);
         verdicts.push(decided.map(|(recorded, links)| {
             let is_new = links.is_some();
             records.extend(links.map(|links| Record { index, recorded, links }));
@@ -186,7 +228,9 @@ pub fn plan(origin: &Origin, mut known: Known, group: &[Submission], now: Micros
     }
     let advances = before
         .into_iter()
-        .filter_map(|(workspace, head, keys)| advance(&known, workspace, head, &keys))
+        .filter_map(|(workspace, head, keys, highest)| {
+            advance(&known, workspace, head, &keys, &highest)
+        })
         .collect();
     Plan { verdicts, records, advances }
 }
@@ -197,18 +241,30 @@ fn decide(
     origin: &Origin,
     chain: &mut Chain,
     submission: &Submission,
-    not_before: Micros,
+    (not_before, max_keys): (Micros, usize),
     now: Micros,
 ) -> Result<(Recorded, Option<Vec<Digest>>), Refused> {
     if let Some(recorded) = chain.recorded.get(&submission.hash) {
         return Ok((*recorded, None));
     }
     let (first_seq, last_seq) = seqs(chain.head, submission.events.len())?;
-    let mut keys = chain.keys.clone();
+    // Only an event of the ledger changes keys; where it is refused below, they stay as they are.
+    let changes = submission.acts.ledger_event().is_some();
+    let mut changed = changes.then(|| chain.keys.clone());
+    let keys = changed.as_mut().unwrap_or(&mut chain.keys);
     // Before anything that tells what the chain holds: that is for its own keys only.
     keys.admit(submission.public_key(), first_seq, &submission.acts)
         .map_err(|refusal| Refused::Key(Box::new(refusal)))?;
+    let registers =
+        matches!(submission.acts.ledger_event(), Some(LedgerEvent::KeyRegistered { .. }));
+    if registers && chain.key_count >= max_keys {
+        return Err(Refused::TooManyKeys { most: max_keys });
+    }
     check_new(chain, submission)?;
+    let faults = erasure::refused(chain, &submission.acts);
+    if !faults.is_empty() {
+        return Err(Refused::NotErasable(faults));
+    }
     let last_time = chain.head.map_or(not_before, |head| head.recorded_at.max(not_before));
     let recorded_at = next_recorded_at(last_time, now)?;
 
@@ -218,7 +274,10 @@ fn decide(
     };
     let links = links(submission, first_seq, recorded_at, &mut link);
     let recorded = Recorded { first_seq, last_seq, recorded_at, link };
-    chain.keys = keys;
+    if let Some(keys) = changed {
+        chain.keys = keys;
+        chain.key_count = chain.key_count.saturating_add(usize::from(registers));
+    }
     remember(chain, submission, recorded);
     Ok((recorded, Some(links)))
 }
@@ -289,9 +348,14 @@ fn remember(chain: &mut Chain, submission: &Submission, recorded: Recorded) {
     let counter = submission.head.counter;
     if counter != Counter::NONE {
         chain.counters.insert((*submission.public_key(), counter), recorded.first_seq);
+        let highest = chain.highest.entry(*submission.public_key()).or_insert(counter);
+        *highest = counter.max(*highest);
     }
     let seqs = std::iter::successors(Some(recorded.first_seq), |seq| seq.next());
     let ids = submission.events.iter().map(|event| event.event_id);
+    if submission.acts.ledger_event().is_some() {
+        chain.erasable.ledgers.extend(ids.clone());
+    }
     chain.events.extend(ids.zip(seqs));
 }
 
@@ -300,14 +364,17 @@ fn advance(
     workspace: Workspace,
     head: Option<Head>,
     keys: &Keys,
+    highest: &HashMap<PublicKey, Counter>,
 ) -> Option<Advance> {
     let chain = known.chains.get(&workspace)?;
     let new_head = chain.head.filter(|new| Some(*new) != head)?;
     let set = chain.keys.iter().filter(|(key, record)| keys.get(key) != Some(*record));
+    let higher = chain.highest.iter().filter(|(key, counter)| highest.get(key) != Some(*counter));
     Some(Advance {
         head: new_head,
         is_first: head.is_none(),
         keys: set.map(|(key, record)| (*key, record.clone())).collect(),
+        highest: higher.map(|(key, counter)| (*key, *counter)).collect(),
         workspace,
     })
 }

@@ -15,8 +15,10 @@ use ledger::note::{Note, VerifierKey};
 use ledger::receipt::Receipt;
 use ledger::submission::{Counter, Statement};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
-use reqwest::{StatusCode, Url};
+use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
+use serde_json::Value;
+use zeroize::Zeroizing;
 
 use super::state::write_file;
 use super::{CliError, print};
@@ -49,6 +51,10 @@ pub(super) struct ServiceArgs {
     /// Where to keep receipts, a file each
     #[arg(long, value_name = "DIR")]
     receipts: Option<PathBuf>,
+    /// PEM file with certificates that the service's own may come from, beside those that browsers
+    /// trust
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// How long to try before giving up
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     give_up_after: u64,
@@ -113,6 +119,8 @@ pub(super) struct Client {
     receipt_key: VerifierKey,
     /// What it takes at once.
     pub(super) limits: Limits,
+    /// The token of the administrator who asks, where one is needed.
+    admin_token: Option<Zeroizing<String>>,
 }
 
 /// A submission that is signed: the same bytes however often it is sent.
@@ -162,7 +170,7 @@ pub(super) struct Received {
 
 impl Received {
     /// As one JSON object.
-    pub(super) fn json(&self) -> serde_json::Value {
+    pub(super) fn json(&self) -> Value {
         serde_json::json!({
             "workspace": self.receipt.workspace.as_str(),
             "first_seq": self.receipt.first_seq.get(),
@@ -184,8 +192,11 @@ impl Client {
     /// Asks the service which ledger it is.
     pub(super) async fn connect(args: ServiceArgs) -> Result<Self, ClientError> {
         let usage = |error: &dyn std::fmt::Display| ClientError::Usage(error.to_string());
-        let http = reqwest::Client::builder().timeout(REQUEST).build();
-        let http = http.map_err(|error| usage(&error))?;
+        let mut http = reqwest::Client::builder().timeout(REQUEST);
+        for certificate in args.ca.as_deref().map(authorities).transpose()?.unwrap_or_default() {
+            http = http.add_root_certificate(certificate);
+        }
+        let http = http.build().map_err(|error| usage(&error))?;
         let url = route(&args.url, "v1/ledger")?;
         let (_, text) = retry(args.give_up_after, || tried(http.get(url.clone()))).await?;
         let bad = |error: &dyn std::fmt::Display| ClientError::Answer(error.to_string());
@@ -201,7 +212,12 @@ impl Client {
         let LimitsAnswer { max_payload_bytes, max_events } = answer.limits;
         let limits = Limits::new(max_payload_bytes, max_events.min(SUBMISSION_EVENTS_CEILING))
             .ok_or_else(|| bad(&"its limits are not those of any ledger"))?;
-        Ok(Self { http, args, origin, receipt_key, limits })
+        Ok(Self { http, args, origin, receipt_key, limits, admin_token: None })
+    }
+
+    /// The same, asking as an administrator.
+    pub(super) fn by_admin(self, token: Zeroizing<String>) -> Self {
+        Self { admin_token: Some(token), ..self }
     }
 
     /// Sends a submission until the service says what became of it, checks the receipt and keeps it.
@@ -222,7 +238,10 @@ impl Client {
                 .header(SIGNATURE, signed.signature.to_string())
                 .header(COUNTER, signed.counter.to_string())
                 .body(signed.body.clone());
-            tried(request)
+            tried(match &self.admin_token {
+                Some(token) => request.bearer_auth(token.as_str()),
+                None => request,
+            })
         };
         let (_, note) = retry(self.args.give_up_after, send).await?;
         let received = self.check(signed, note)?;
@@ -269,6 +288,37 @@ impl Client {
         }
         Ok(())
     }
+}
+
+/// The certificates in a PEM file.
+fn authorities(path: &Path) -> Result<Vec<reqwest::Certificate>, ClientError> {
+    let fail = |error: &dyn std::fmt::Display| {
+        ClientError::Usage(format!("--ca {}: {error}", path.display()))
+    };
+    let pem = std::fs::read(path).map_err(|error| fail(&error))?;
+    let found = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| fail(&error))?;
+    if found.is_empty() { Err(fail(&"it holds no certificate")) } else { Ok(found) }
+}
+
+/// Asks as an administrator, with JSON in both directions, until the service says what came of it.
+pub(super) async fn ask(
+    (method, url, path): (Method, &Url, &str),
+    token: &str,
+    body: Option<Value>,
+    give_up_after: u64,
+) -> Result<Value, ClientError> {
+    let http = reqwest::Client::builder().timeout(REQUEST).build();
+    let http = http.map_err(|error| ClientError::Usage(error.to_string()))?;
+    let url = route(url, path)?;
+    let send = || {
+        let request = http.request(method.clone(), url.clone()).bearer_auth(token);
+        tried(match &body {
+            Some(body) => request.json(body),
+            None => request,
+        })
+    };
+    let (_, text) = retry(give_up_after, send).await?;
+    serde_json::from_str(&text).map_err(|error| ClientError::Answer(error.to_string()))
 }
 
 fn route(base: &Url, path: &str) -> Result<Url, ClientError> {

@@ -11,11 +11,16 @@ use ledger::submission::Counter;
 use ledger::time::Micros;
 use serde_json::{Value, json};
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
-use super::client::{Client, ServiceArgs, Signed};
+use super::client::{Client, ClientError, ServiceArgs, Signed};
+use super::token::AdminTokenFile;
 use super::{CliError, print};
 use crate::clock::{Clock as _, SystemClock};
 use crate::keyfile;
+
+/// How the routes that set workspaces and keys take their one event.
+const JSON: &str = "application/json";
 
 pub(super) fn parse_workspace(text: &str) -> Result<Workspace, String> {
     Workspace::new(text).map_err(|error| error.to_string())
@@ -58,6 +63,8 @@ pub(super) struct CreateArgs {
     /// Further root keys, beside the one that signs (ed25519:...)
     #[arg(long = "root-key", value_name = "KEY", value_parser = parse_key)]
     root_keys: Vec<PublicKey>,
+    #[command(flatten)]
+    admin: AdminTokenFile,
     #[command(flatten)]
     service: ServiceArgs,
     /// Print one JSON object
@@ -129,8 +136,10 @@ pub(super) async fn create(args: CreateArgs) -> Result<(), CliError> {
     let others = args.root_keys.iter().filter(|key| **key != signer);
     keys.extend(others.map(ToString::to_string));
     let context = json!({ "root_keys": keys });
-    let event = Event { path: "v1/workspaces".to_owned(), event_type: WORKSPACE_CREATED, context };
-    event.send(&args.workspace, args.service, args.json).await
+    let path = "v1/workspaces".to_owned();
+    let event = Event { path, content_type: JSON, event_type: WORKSPACE_CREATED, context };
+    let token = args.admin.read()?;
+    event.send(&args.workspace, args.service, Some(token), args.json).await
 }
 
 pub(super) async fn register(args: RegisterArgs) -> Result<(), CliError> {
@@ -142,7 +151,7 @@ pub(super) async fn register(args: RegisterArgs) -> Result<(), CliError> {
         members.insert("actor_id".to_owned(), actor_id.into());
     }
     let event = Event::of_key(&args.workspace, KEY_REGISTERED, context);
-    event.send(&args.workspace, args.service, args.json).await
+    event.send(&args.workspace, args.service, None, args.json).await
 }
 
 pub(super) async fn revoke(args: RevokeArgs) -> Result<(), CliError> {
@@ -154,29 +163,41 @@ pub(super) async fn revoke(args: RevokeArgs) -> Result<(), CliError> {
         members.insert("compromised_since".to_owned(), since.to_string().into());
     }
     let event = Event::of_key(&args.workspace, KEY_REVOKED, context);
-    event.send(&args.workspace, args.service, args.json).await
+    event.send(&args.workspace, args.service, None, args.json).await
 }
 
 /// An event that the ledger itself acts on, alone in its submission.
-struct Event {
-    path: String,
-    event_type: &'static str,
-    context: Value,
+pub(super) struct Event {
+    /// Where it is sent.
+    pub(super) path: String,
+    /// As what.
+    pub(super) content_type: &'static str,
+    /// Its type.
+    pub(super) event_type: &'static str,
+    /// What it says.
+    pub(super) context: Value,
 }
 
 impl Event {
     fn of_key(workspace: &Workspace, event_type: &'static str, context: Value) -> Self {
-        Self { path: format!("v1/workspaces/{workspace}/keys"), event_type, context }
+        let path = format!("v1/workspaces/{workspace}/keys");
+        Self { path, content_type: JSON, event_type, context }
     }
 
-    async fn send(
+    /// Signs and sends it, and tells of its receipt.
+    pub(super) async fn send(
         self,
         workspace: &Workspace,
         service: ServiceArgs,
+        admin_token: Option<Zeroizing<String>>,
         json: bool,
     ) -> Result<(), CliError> {
         let key = keyfile::read(&service.key)?;
         let client = Client::connect(service).await?;
+        let client = match admin_token {
+            Some(token) => client.by_admin(token),
+            None => client,
+        };
         let payload = json!({
             "event_id": Uuid::now_v7().to_string(),
             "event_type": self.event_type,
@@ -186,11 +207,18 @@ impl Event {
         })
         .to_string()
         .into_bytes();
+        let (bytes, most) = (payload.len(), client.limits.max_payload_bytes());
+        if bytes > most {
+            let text = format!(
+                "the event comes to {bytes} bytes, and this ledger takes {most}: name less at once"
+            );
+            return Err(ClientError::Usage(text).into());
+        }
         let payloads = std::iter::once(payload.as_slice());
         let origin = &client.origin;
         let body = payload.clone();
         let signed = Signed::new(origin, workspace, Counter::NONE, &key, payloads, body);
-        let received = client.send(&self.path, "application/json", &signed).await?;
+        let received = client.send(&self.path, self.content_type, &signed).await?;
         client.tell(&received, json)
     }
 }

@@ -1,13 +1,16 @@
 //! The command line of `tally-ingest`.
 //!
 //! Here: the commands and the exit codes; `serve` (the service), `keys` (key files, workspaces,
-//! keys), `submit` with its `state` (events), `client` (the HTTP that they share).
+//! keys), `token` (tokens of administrators and readers), `submit` with its `state` (events),
+//! `erase` (requests to erase payloads), `client` (the HTTP that they share).
 
 mod client;
+mod erase;
 mod keys;
 mod serve;
 mod state;
 mod submit;
+mod token;
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -17,8 +20,10 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{ConfigError, Settings};
 use crate::keyfile::KeyFileError;
+use crate::sealed::SealedError;
 use crate::service::StartError;
 use crate::store::StoreError;
+use crate::telemetry::ExportError;
 use client::ClientError;
 use state::StateError;
 use submit::SubmitError;
@@ -27,7 +32,8 @@ use submit::SubmitError;
 #[derive(Debug, Parser)]
 #[command(name = "tally-ingest", version)]
 #[command(after_help = "Exit codes: 0 done; 1 refused: by the service, or before it was sent; \
-                        2 usage, settings or key file; 3 could not finish, try again")]
+                        2 usage, settings or key file; 3 could not finish, try again; \
+                        4 the database is not the ledger that its archive has sealed")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -41,6 +47,11 @@ enum Command {
     Migrate(Box<ServeArgs>),
     /// Make a key: a PKCS#8 PEM file with mode 0600
     Keygen(KeygenArgs),
+    /// Make a token for an administrator: print it, and the line of the settings that admits it
+    AdminToken(token::AdminTokenArgs),
+    /// Make, list and revoke tokens with which a workspace is read
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Create a workspace
     #[command(subcommand)]
     Workspace(WorkspaceCommand),
@@ -52,6 +63,10 @@ enum Command {
     /// The state file remembers the counter, what was sent and not yet answered, and how far FILE
     /// was read: after a crash the same command sends the same bytes again and then goes on.
     Submit(submit::SubmitArgs),
+    /// Ask for payloads to be erased, by an event that a root key signs
+    ///
+    /// Digests, links and signatures stay. The archiver carries it out: `tally-archiver erase`.
+    Erase(erase::EraseArgs),
 }
 
 /// Settings come from `tally.toml`, then `TALLY_…` variables, then flags.
@@ -78,6 +93,16 @@ enum WorkspaceCommand {
 }
 
 #[derive(Debug, Subcommand)]
+enum TokenCommand {
+    /// Make a token for a reader and print it, once
+    Create(token::CreateArgs),
+    /// Show the tokens of a workspace, without what is secret of them
+    List(token::ListArgs),
+    /// Take a token out of force
+    Revoke(token::RevokeArgs),
+}
+
+#[derive(Debug, Subcommand)]
 enum KeyCommand {
     /// Print the public part of a key file
     Show(keys::ShowArgs),
@@ -99,6 +124,8 @@ enum CliError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
+    Export(#[from] ExportError),
+    #[error(transparent)]
     Client(#[from] ClientError),
     #[error(transparent)]
     State(#[from] StateError),
@@ -114,13 +141,23 @@ impl CliError {
             Self::Submit(SubmitError::Event { .. })
             | Self::Client(ClientError::Refused { .. } | ClientError::Receipt(_)) => 1,
             Self::Config(_)
+            | Self::Export(_)
             | Self::KeyFile(_)
             | Self::State(StateError::Foreign { .. } | StateError::Form { .. })
             | Self::Client(ClientError::Usage(_) | ClientError::Origin { .. })
-            | Self::Store(StoreError::Origin { .. } | StoreError::Schema { .. })
+            | Self::Store(
+                StoreError::Origin { .. } | StoreError::Schema { .. } | StoreError::Role { .. },
+            )
+            | Self::Start(StartError::Custodian { .. })
+            | Self::Start(StartError::Tls(_))
             | Self::Start(StartError::Store(
-                StoreError::Origin { .. } | StoreError::Schema { .. },
+                StoreError::Origin { .. } | StoreError::Schema { .. } | StoreError::Role { .. },
             )) => 2,
+            Self::Start(StartError::Sealed(SealedError::Address(_))) => 2,
+            // Nothing that is tried again mends it: an operator must look.
+            Self::Start(StartError::Sealed(
+                SealedError::Behind { .. } | SealedError::Forked { .. } | SealedError::Form { .. },
+            )) => 4,
             Self::Start(_)
             | Self::Store(_)
             | Self::Client(_)
@@ -149,12 +186,22 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Serve(args) => serve::serve(&runtime, *args),
         Command::Migrate(args) => serve::migrate(&runtime, *args),
         Command::Keygen(args) => keys::generate(&args.out),
+        Command::AdminToken(args) => token::admin(&args),
+        Command::Token(TokenCommand::Create(args)) => runtime.block_on(token::create(args)),
+        Command::Token(TokenCommand::List(args)) => runtime.block_on(token::list(args)),
+        Command::Token(TokenCommand::Revoke(args)) => runtime.block_on(token::revoke(args)),
         Command::Workspace(WorkspaceCommand::Create(args)) => runtime.block_on(keys::create(args)),
         Command::Key(KeyCommand::Show(args)) => keys::show(&args),
         Command::Key(KeyCommand::Register(args)) => runtime.block_on(keys::register(args)),
         Command::Key(KeyCommand::Revoke(args)) => runtime.block_on(keys::revoke(args)),
         Command::Submit(args) => runtime.block_on(submit::submit(args)),
+        Command::Erase(args) => runtime.block_on(erase::erase(args)),
     }
+}
+
+/// Tells a person something beside the command's result: on stderr, as stdout may be kept.
+fn hint(line: impl std::fmt::Display) -> io::Result<()> {
+    writeln!(io::stderr(), "{line}")
 }
 
 /// Writes a line to stdout.

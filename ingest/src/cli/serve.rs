@@ -1,11 +1,11 @@
 //! `serve` and `migrate`.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 use super::{CliError, ServeArgs, print};
 use crate::chain::NoProbe;
@@ -13,6 +13,12 @@ use crate::clock::SystemClock;
 use crate::config::Settings;
 use crate::service::Service;
 use crate::store;
+use crate::telemetry::Telemetry;
+
+/// How long the service may take to stop, the last spans included.
+const STOP: Duration = Duration::from_millis(9_900);
+/// How long the last spans may take of that.
+const SPANS: Duration = Duration::from_secs(3);
 
 /// The settings; `None` where they were only to be printed.
 fn settings(args: ServeArgs) -> Result<Option<Settings>, CliError> {
@@ -31,22 +37,25 @@ pub(super) fn serve(runtime: &Runtime, args: ServeArgs) -> Result<(), CliError> 
         return Ok(());
     };
     let config = settings.into_config()?;
-    log_to_stderr();
     runtime.block_on(async {
+        let telemetry = Telemetry::start(&config.telemetry, config.origin.as_str())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let origin = config.origin.clone();
+        let scheme = if config.door.tls.is_some() { "https" } else { "http" };
         let running = Service::start(config, Arc::new(SystemClock), Arc::new(NoProbe)).await?;
         let address = running.local_addr();
         tracing::info!(%origin, %address, "serving");
-        print(format_args!("listening on http://{address}"))?;
+        print(format_args!("listening on {scheme}://{address}"))?;
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
         tracing::info!("stopping");
+        let stopping = Instant::now();
         running.shutdown().await;
         tracing::info!("stopped");
+        telemetry.end(STOP.saturating_sub(stopping.elapsed()).min(SPANS)).await;
         Ok(())
     })
 }
@@ -58,16 +67,4 @@ pub(super) fn migrate(runtime: &Runtime, args: ServeArgs) -> Result<(), CliError
     let origin = settings.origin()?;
     runtime.block_on(store::migrate(settings.database_url()?, &origin))?;
     Ok(print(format_args!("the schema is up to date, the database is that of {origin}"))?)
-}
-
-/// Logs hold names, seqs and errors: no payload, no key material.
-fn log_to_stderr() {
-    let filter = EnvFilter::builder()
-        .with_default_directive(tracing::level_filters::LevelFilter::INFO.into())
-        .from_env_lossy();
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .init();
 }

@@ -9,9 +9,13 @@ use axum::response::{IntoResponse, Response};
 use ledger::chain::Refusal;
 use ledger::names::Seq;
 use serde::Serialize;
+use utoipa::ToSchema;
 
+use super::coding;
+use super::hmac::CustodyReceipt;
 use crate::accept::head::HeadError;
 use crate::accept::{self, EventError};
+use crate::chain::erasure::NotErasable;
 use crate::chain::{Refused, WriteError};
 use crate::store::StoreError;
 
@@ -44,6 +48,10 @@ macro_rules! kinds {
 kinds! {
     BadRequest 400 "bad-request" "The request cannot be read",
     BadHeader 400 "bad-header" "A header is missing or malformed",
+    BadCoding 400 "bad-coding" "The body is not coded as its Content-Encoding says",
+    DigestMismatch 400 "digest-mismatch" "The body is not the one that Content-Digest was made of",
+    NotAuthentic 401 "not-authentic" "The request is not signed with a shared secret",
+    Unauthorized 401 "unauthorized" "The request shows no token, or one that is not in force",
     SignatureInvalid 403 "signature-invalid" "The signature does not verify",
     UnknownKey 403 "unknown-key" "The workspace does not know the key",
     RevokedKey 403 "revoked-key" "The key was revoked",
@@ -53,6 +61,8 @@ kinds! {
     NotAFounder 403 "not-a-founder" "The key is none of the new workspace's root keys",
     LastRoot 403 "last-root" "The last root key cannot be revoked",
     RegisteredAgain 403 "registered-again" "A revoked key cannot be registered again",
+    OtherWorkspace 403 "other-workspace" "The secret is not for this workspace",
+    NoCustodian 403 "no-custodian" "The workspace has no custodian",
     NotFound 404 "not-found" "There is nothing here",
     NoWorkspace 404 "no-workspace" "There is no such workspace",
     MethodNotAllowed 405 "method-not-allowed" "The route does not take this method",
@@ -62,17 +72,25 @@ kinds! {
     NotInForce 409 "not-in-force" "The key is not in force",
     CounterReused 409 "counter-reused" "The counter stands for another submission",
     EventExists 409 "event-exists" "An event of this id is recorded already",
+    TooManyKeys 409 "too-many-keys" "The workspace has as many keys as the ledger takes",
+    NotErasable 409 "not-erasable" "An event cannot be erased",
     ChainFull 409 "chain-full" "The chain has no seq left",
     TooLarge 413 "too-large" "The body is too large",
     TooManyEvents 413 "too-many-events" "The submission has too many events",
     UnsupportedMediaType 415 "unsupported-media-type" "The body is of another type",
+    UnsupportedCoding 415 "unsupported-coding" "The body has another Content-Encoding",
     BodyRefused 422 "body-refused" "The body holds no submission",
     EventRefused 422 "event-refused" "An event breaks a rule of the format",
     NotAlone 422 "not-alone" "A ledger event stands alone in its submission",
     WrongRoute 422 "wrong-route" "The event belongs to another route",
+    TooFast 429 "too-fast" "The caller sends more than they may",
     Internal 500 "internal" "A fault of the service",
+    NotOnRecord 503 "not-on-record" "What was asked could not be put on record",
+    NotReady 503 "not-ready" "The service cannot record now",
     Overloaded 503 "overloaded" "Too much is waiting to be recorded",
     Unavailable 503 "unavailable" "The ledger's database does not answer",
+    BehindReceipts 503 "behind-receipts" "The ledger's database is behind receipts that were given",
+    ClockApart 503 "clock-apart" "The ledger's clock and its database's do not agree",
     ClockBehind 503 "clock-behind" "The ledger's clock is behind what it has recorded",
 }
 
@@ -92,6 +110,25 @@ impl Kind {
         self.row().2
     }
 
+    /// `type`.
+    pub fn uri(self) -> String {
+        format!("/problems/{}", self.slug())
+    }
+
+    /// The kind that tells of a status alone: of what libraries answer by themselves.
+    pub const fn of_status(status: StatusCode) -> Self {
+        match status.as_u16() {
+            404 => Self::NotFound,
+            405 => Self::MethodNotAllowed,
+            408 => Self::RequestTimeout,
+            413 => Self::TooLarge,
+            415 => Self::UnsupportedMediaType,
+            422 => Self::BodyRefused,
+            400..500 => Self::BadRequest,
+            _ => Self::Internal,
+        }
+    }
+
     /// The kind of a refusal by the rules of keys: their codes are our slugs.
     fn of_refusal(refusal: &Refusal) -> Self {
         let code = refusal.code();
@@ -101,7 +138,7 @@ impl Kind {
 }
 
 /// One thing that is wrong, and where.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Fault {
     /// The event's place in the submission, from 0.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,15 +162,24 @@ pub struct Problem {
     detail: String,
     seq: Option<Seq>,
     errors: Vec<Fault>,
+    retry_after: Option<u64>,
+    recorded: Vec<CustodyReceipt>,
 }
 
 impl Problem {
     /// A problem without further facts.
     pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), seq: None, errors: Vec::new() }
+        Self {
+            kind,
+            detail: detail.into(),
+            seq: None,
+            errors: Vec::new(),
+            retry_after: None,
+            recorded: Vec::new(),
+        }
     }
 
-    fn with(mut self, fault: Fault) -> Self {
+    pub(super) fn with(mut self, fault: Fault) -> Self {
         self.errors.push(fault);
         self
     }
@@ -142,38 +188,88 @@ impl Problem {
         self.seq = Some(seq);
         self
     }
+
+    /// The same, with the time after which to ask again, in seconds.
+    pub(super) fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    /// The same, of a part of a body whose parts before it are recorded; `places` says where in
+    /// the body the events of this part stand.
+    pub(super) fn after(mut self, places: &[usize], recorded: Vec<CustodyReceipt>) -> Self {
+        for fault in &mut self.errors {
+            fault.index = fault.index.and_then(|index| places.get(index).copied());
+        }
+        if !recorded.is_empty() {
+            self.detail.push_str("; what stands in `recorded` was recorded before that");
+        }
+        self.recorded = recorded;
+        self
+    }
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
+/// A problem as RFC 9457 has it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct Body<'a> {
+    /// What went wrong, for programs to branch on. The page of this name tells more.
+    #[schema(format = "uri-reference")]
     r#type: String,
+    /// What the type means, in words.
     title: &'static str,
+    /// The HTTP status again.
     status: u16,
+    /// What happened in this case, and how to mend it.
     detail: &'a str,
+    /// The seq that holds the event, or that the counter stands for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     seq: Option<u64>,
+    /// What is wrong, and where, if there is more to say; at most 20.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[schema(required = false)]
     errors: &'a [Fault],
+    /// Of `POST /ingest`: what was recorded before something went wrong.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[schema(required = false)]
+    recorded: &'a [CustodyReceipt],
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let (status, slug, title) = self.kind.row();
+        let (status, _, title) = self.kind.row();
         let body = Body {
-            r#type: format!("/problems/{slug}"),
+            r#type: self.kind.uri(),
             title,
             status,
             detail: &self.detail,
             seq: self.seq.map(Seq::get),
             errors: &self.errors,
+            recorded: &self.recorded,
         };
         let mut response = (self.kind.status(), Json(body)).into_response();
         let headers = response.headers_mut();
         let problem = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, problem);
-        if status == 503 {
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        } else if status == 503 {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
         }
+        if self.kind == Kind::UnsupportedCoding {
+            let accepted = HeaderValue::from_static(coding::ACCEPTED);
+            headers.insert(header::ACCEPT_ENCODING, accepted);
+        }
+        if self.kind == Kind::NotAuthentic {
+            let challenge = HeaderValue::from_static("HMAC-SHA256");
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        if self.kind == Kind::Unauthorized {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        // For the log and the metrics.
+        response.extensions_mut().insert(self.kind);
         response
     }
 }
@@ -208,11 +304,35 @@ impl From<EventError> for Fault {
     }
 }
 
+impl From<NotErasable> for Fault {
+    fn from(NotErasable { index, event_id, fault }: NotErasable) -> Self {
+        Self {
+            index: Some(0),
+            pointer: Some(format!("/context/event_ids/{index}")),
+            header: None,
+            reason: fault.code(),
+            detail: format!("event {event_id} {fault}"),
+        }
+    }
+}
+
+/// A text that may quote what was sent, without its middle where it is long: the end says where.
+fn shortened(text: String) -> String {
+    if text.len() <= DETAIL_BYTES {
+        return text;
+    }
+    let start = text.floor_char_boundary(DETAIL_BYTES / 2);
+    let end = text.ceil_char_boundary(text.len() - DETAIL_BYTES / 4);
+    let (start, end) = (text.get(..start), text.get(end..));
+    format!("{}…{}", start.unwrap_or_default(), end.unwrap_or_default())
+}
+
 impl From<accept::Refused> for Problem {
     fn from(refused: accept::Refused) -> Self {
         let detail = refused.to_string();
         match refused {
             accept::Refused::Body { reason, detail } => {
+                let detail = shortened(detail);
                 Self::new(Kind::BodyRefused, detail.clone()).with(Fault {
                     index: None,
                     pointer: None,
@@ -259,6 +379,11 @@ impl From<Refused> for Problem {
                 Self::new(Kind::EventExists, detail).at_seq(seq).with(fault)
             }
             Refused::Clock(_) => Self::new(Kind::ClockBehind, detail),
+            Refused::TooManyKeys { .. } => Self::new(Kind::TooManyKeys, detail),
+            Refused::NotErasable(faults) => Self {
+                errors: faults.into_iter().map(Fault::from).collect(),
+                ..Self::new(Kind::NotErasable, detail)
+            },
             Refused::ChainFull => Self::new(Kind::ChainFull, detail),
         }
     }
@@ -272,6 +397,8 @@ impl From<WriteError> for Problem {
             WriteError::Full | WriteError::Closed => {
                 Self::new(Kind::Overloaded, format!("{detail}: send the same again later"))
             }
+            WriteError::Behind => Self::new(Kind::BehindReceipts, detail),
+            WriteError::ClockApart => Self::new(Kind::ClockApart, detail),
             WriteError::Unknown => Self::new(
                 Kind::Unavailable,
                 format!("{detail}: send the same bytes again, they are recorded once"),
@@ -284,6 +411,9 @@ impl From<StoreError> for Problem {
     /// The error's own text may tell of hosts and roles: it stays in the log.
     fn from(error: StoreError) -> Self {
         tracing::warn!(%error, "the database could not be read");
+        if matches!(error, StoreError::Behind { .. }) {
+            return WriteError::Behind.into();
+        }
         Self::new(Kind::Unavailable, "the ledger's database could not be read")
     }
 }

@@ -17,19 +17,29 @@ use super::answer::{
     EntriesAnswer, EntryAnswer, HeadAnswer, KeyAnswer, KeysAnswer, LedgerAnswer, LimitsAnswer,
     SubmissionAnswer,
 };
+use super::auth::no_workspace;
 use super::error::{Kind, Problem};
 use super::{App, InWorkspace, wants_text};
+use crate::accept::Limits;
 use crate::store::read;
 
 /// Entries in an answer, where the client does not say.
 const ENTRIES_DEFAULT: u16 = 100;
 /// Most entries in an answer.
 const ENTRIES_MAX: u16 = 1_000;
+/// What an entry takes beside its payload, and a key, in bytes.
+const ENTRY_BYTES: usize = 1_024;
+const KEY_BYTES: usize = 512;
+/// How often an answer is there while it is made: as rows, and as JSON, which needs two bytes for many
+/// a byte of a payload.
+const COPIES: usize = 3;
 
 type Answer = Result<Response, Problem>;
 
-fn no_workspace() -> Problem {
-    Problem::new(Kind::NoWorkspace, "there is no such workspace")
+/// What the largest page takes while it is made: [`read::entries`] gives no more.
+pub fn page_bytes(limits: &Limits) -> usize {
+    let entries = usize::from(ENTRIES_MAX) * ENTRY_BYTES;
+    COPIES * (read::PAGE_BYTES + limits.max_payload_bytes() + entries)
 }
 
 pub(super) async fn ledger(State(app): State<Arc<App>>) -> Response {
@@ -91,8 +101,10 @@ pub(super) async fn event(
 ) -> Answer {
     let not_found = || Problem::new(Kind::NotFound, "no event of this id is recorded here");
     let event_id = EventId::parse(&item).map_err(|_| not_found())?;
+    let most = app.limits.max_payload_bytes() + ENTRY_BYTES;
+    let claim = app.room.claim(&workspace, COPIES * most).await?;
     let row = read::event(&app.readers, &workspace, event_id).await?.ok_or_else(not_found)?;
-    Ok(Json(EntryAnswer::new(row)?).into_response())
+    claim.answer(&EntryAnswer::new(row)?)
 }
 
 /// Which entries a client asks for.
@@ -118,33 +130,27 @@ pub(super) async fn entries(
     }
     // The head first: entries that follow it while they are read only make the answer longer.
     let head = read::head(&app.readers, &workspace).await?.ok_or_else(no_workspace)?;
+    let most = usize::from(limit).saturating_mul(app.limits.max_payload_bytes() + ENTRY_BYTES);
+    let most = COPIES.saturating_mul(most).min(page_bytes(&app.limits));
+    let claim = app.room.claim(&workspace, most).await?;
     let rows = read::entries(&app.readers, &workspace, from, limit).await?;
     let last = rows.last().and_then(|row| u64::try_from(row.seq).ok());
     let next_seq = last.filter(|last| *last < head.last_seq.get()).map(|last| last + 1);
     let entries = rows.into_iter().map(EntryAnswer::new).collect::<Result<_, _>>()?;
-    Ok(Json(EntriesAnswer { entries, next_seq }).into_response())
+    claim.answer(&EntriesAnswer { entries, next_seq })
 }
 
 pub(super) async fn keys(
     State(app): State<Arc<App>>,
     InWorkspace { workspace, .. }: InWorkspace,
 ) -> Answer {
+    let count = read::key_count(&app.readers, &workspace).await?;
+    let claim = app.room.claim(&workspace, count.saturating_mul(COPIES * KEY_BYTES)).await?;
     let keys = read::keys(&app.readers, &workspace).await?;
     // Every workspace has the keys that it was created with.
     if keys.is_empty() {
         return Err(no_workspace());
     }
     let keys = keys.into_iter().map(|(key, record)| KeyAnswer::new(&key, record)).collect();
-    Ok(Json(KeysAnswer { keys }).into_response())
-}
-
-/// The process runs; its dependencies are not asked.
-pub(super) async fn healthz() -> &'static str {
-    "ok\n"
-}
-
-/// The service can record.
-pub(super) async fn readyz(State(app): State<Arc<App>>) -> Result<&'static str, Problem> {
-    read::ping(&app.readers).await?;
-    Ok("ready\n")
+    claim.answer(&KeysAnswer { keys })
 }

@@ -4,21 +4,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::{FromRequest as _, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use ledger::note::sign;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::answer::SubmissionAnswer;
+use super::auth::{Admin, hide_workspace};
+use super::body::{self, Body};
+use super::crowd::Turn;
 use super::error::{Kind, Problem};
+use super::observe::Receipted;
+use super::rate::{Caller, TooFast};
 use super::{App, InWorkspace, wants_text};
 use crate::accept::{Form, Head, Purpose, Submission, accept};
+use crate::access::known::unknown_key;
+use crate::chain::plan::Verdict;
 use crate::chain::{Step, WriteError};
+use crate::telemetry::span;
 
-/// How long a body may take to arrive.
-const BODY: Duration = Duration::from_secs(30);
 /// How long a client waits to hear what became of its submission.
 const VERDICT: Duration = Duration::from_secs(30);
 
@@ -27,10 +32,11 @@ const NDJSON: &str = "application/x-ndjson";
 
 pub(super) async fn create(
     State(app): State<Arc<App>>,
+    admin: Admin,
     request: Request,
 ) -> Result<Response, Problem> {
     let form = form(request.headers(), &[(JSON, Form::Bare)])?;
-    submit(&app, Purpose::Create, form, request).await
+    submit(&app, Purpose::Create, Some(admin), form, request).await
 }
 
 pub(super) async fn set_key(
@@ -39,7 +45,7 @@ pub(super) async fn set_key(
     request: Request,
 ) -> Result<Response, Problem> {
     let form = form(request.headers(), &[(JSON, Form::Bare)])?;
-    submit(&app, Purpose::SetKey(workspace), form, request).await
+    submit(&app, Purpose::SetKey(workspace), None, form, request).await
 }
 
 pub(super) async fn record(
@@ -48,17 +54,11 @@ pub(super) async fn record(
     request: Request,
 ) -> Result<Response, Problem> {
     let form = form(request.headers(), &[(NDJSON, Form::Ndjson), (JSON, Form::Json)])?;
-    submit(&app, Purpose::Record(workspace), form, request).await
+    submit(&app, Purpose::Record(workspace), None, form, request).await
 }
 
 /// How the body holds its payloads, by its type.
 fn form(headers: &HeaderMap, known: &[(&str, Form)]) -> Result<Form, Problem> {
-    let unsupported = |detail: String| Problem::new(Kind::UnsupportedMediaType, detail);
-    // The signed bytes are the bytes that are sent: no coding stands between them.
-    if headers.contains_key(header::CONTENT_ENCODING) {
-        let detail = "a body is sent as it is, without Content-Encoding";
-        return Err(unsupported(detail.to_owned()));
-    }
     let sent = headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
@@ -67,97 +67,109 @@ fn form(headers: &HeaderMap, known: &[(&str, Form)]) -> Result<Form, Problem> {
     let form = known.iter().find(|(name, _)| sent.as_deref() == Some(*name));
     form.map(|(_, form)| *form).ok_or_else(|| {
         let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
-        unsupported(format!("this route takes {}", names.join(" or ")))
+        let detail = format!("this route takes {}", names.join(" or "));
+        Problem::new(Kind::UnsupportedMediaType, detail)
     })
 }
 
 async fn submit(
     app: &Arc<App>,
     purpose: Purpose,
+    admin: Option<Admin>,
     form: Form,
     request: Request,
 ) -> Result<Response, Problem> {
     let headers = request.headers();
     let wants_text = wants_text(headers);
     let head = Head::read(|name| headers.get_all(name).iter().map(|value| value.as_bytes()))?;
-    let memory = claim(app, headers)?;
-    let body = read_body(app, request).await?;
+    let turn = Turn::of(request.extensions());
+    let Body { bytes, memory } = body::read(app, request).await?;
     app.probe.at(Step::Received);
-    let submission = check(app, purpose, head, form, body).await?;
+    let shared = Arc::clone(app);
+    let checking = move || accept(&shared.origin, &purpose, head, form, &bytes, &shared.limits);
+    let checked = span::check();
+    let (submission, memory) = app.busy(memory, checking).await?;
+    drop(checked);
     app.probe.at(Step::Verified);
+    // A workspace that is created has no keys yet: there the administrator's token says who it is.
+    if admin.is_none() && !app.known.has(&submission.workspace, submission.public_key()).await? {
+        return Err(unknown_key(&submission).into());
+    }
+    // Only now is it known who sends: nobody can use up what another may send.
+    turn.inspect(Turn::proves);
+    app.rate.ask(&Caller::from(submission.public_key()), submission.events.len())?;
 
-    let (workspace, hash) = (submission.workspace.clone(), submission.hash);
-    let verdict = tokio::time::timeout(VERDICT, app.writer.record(submission, memory))
-        .await
-        .unwrap_or(Err(WriteError::Unknown))?;
-    let receipt = verdict.recorded.receipt(&app.origin, &workspace, hash);
-    let receipt = sign(&receipt.to_body(), &[&app.receipts]);
-    app.probe.at(Step::Signed);
+    if let Some(admin) = admin {
+        admin.creates(app, &submission).await?;
+    }
 
+    let hash = submission.hash;
+    let (verdict, receipt) = deliver(app, submission, memory).await?;
     let status = if verdict.is_new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(if wants_text {
+    let receipted = Receipted { submission: hash, recorded_at: verdict.recorded.recorded_at };
+    let mut response = if wants_text {
         (status, receipt).into_response()
     } else {
         let answer = SubmissionAnswer::new(verdict.recorded, hash, receipt);
         (status, Json(answer)).into_response()
-    })
+    };
+    response.extensions_mut().insert(receipted);
+    Ok(response)
 }
 
-/// Takes memory for the body before a byte of it is read: as much as it says that it has, or as
-/// much as a body may have where it does not say.
-fn claim(app: &App, headers: &HeaderMap) -> Result<OwnedSemaphorePermit, Problem> {
-    let most = app.limits.max_body_bytes();
-    let length = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse().ok())
-        .unwrap_or(most);
-    if length > most {
-        return Err(too_large(app));
-    }
-    let full = |_| Problem::from(WriteError::Full);
-    let kib = u32::try_from(length.div_ceil(1_024)).unwrap_or(u32::MAX);
-    Arc::clone(&app.memory).try_acquire_many_owned(kib).map_err(full)
+/// Has a submission recorded, and signs its receipt.
+pub(super) async fn deliver(
+    app: &App,
+    submission: Submission,
+    memory: OwnedSemaphorePermit,
+) -> Result<(Verdict, String), Problem> {
+    let (workspace, hash) = (submission.workspace.clone(), submission.hash);
+    let key = *submission.public_key();
+    let verdict = tokio::time::timeout(VERDICT, app.writer.record(submission, memory))
+        .await
+        .unwrap_or(Err(WriteError::Unknown))
+        .map_err(|error| hide_workspace(error, &key))?;
+    let receipt = verdict.recorded.receipt(&app.origin, &workspace, hash);
+    let receipt = sign(&receipt.to_body(), &[&app.receipts]);
+    app.probe.at(Step::Signed);
+    Ok((verdict, receipt))
 }
 
-fn too_large(app: &App) -> Problem {
-    let most = app.limits.max_body_bytes();
-    Problem::new(
-        Kind::TooLarge,
-        format!("a body has at most {most} bytes: send fewer events at once"),
-    )
-}
-
-async fn read_body(app: &App, request: Request) -> Result<Bytes, Problem> {
-    match tokio::time::timeout(BODY, Bytes::from_request(request, &())).await {
-        Ok(Ok(body)) => Ok(body),
-        Ok(Err(error)) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(too_large(app)),
-        Ok(Err(_)) => {
-            Err(Problem::new(Kind::BadRequest, "the body did not arrive as it was announced"))
+impl App {
+    /// Works on a thread that may be busy for a while, as with a signature, which alone takes a
+    /// tenth of a millisecond; as many at once as there are processors.
+    ///
+    /// The work goes on where its client has hung up: it keeps the processor, and the `memory` that
+    /// it was given, until it has ended.
+    pub(super) async fn busy<T, E>(
+        &self,
+        memory: OwnedSemaphorePermit,
+        work: impl FnOnce() -> Result<T, E> + Send + 'static,
+    ) -> Result<(T, OwnedSemaphorePermit), Problem>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+        Problem: From<E>,
+    {
+        // Never closed, so a permit always comes.
+        let processor = Arc::clone(&self.processors).acquire_owned().await;
+        let working = tokio::task::spawn_blocking(move || {
+            let done = work();
+            drop(processor);
+            (done, memory)
+        });
+        match working.await {
+            Ok((done, memory)) => Ok((done?, memory)),
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         }
-        Err(_) => Err(Problem::new(
-            Kind::RequestTimeout,
-            format!("the body did not arrive within {} seconds", BODY.as_secs()),
-        )),
     }
 }
 
-/// Checks the submission on a thread that may be busy for a while: a signature alone takes a tenth
-/// of a millisecond.
-async fn check(
-    app: &Arc<App>,
-    purpose: Purpose,
-    head: Head,
-    form: Form,
-    body: Bytes,
-) -> Result<Submission, Problem> {
-    // Never closed, so a permit always comes.
-    let _processor = app.processors.acquire().await;
-    let shared = Arc::clone(app);
-    let checking = tokio::task::spawn_blocking(move || {
-        accept(&shared.origin, &purpose, head, form, &body, &shared.limits)
-    });
-    match checking.await {
-        Ok(checked) => Ok(checked?),
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+impl From<TooFast> for Problem {
+    fn from(TooFast { wait }: TooFast) -> Self {
+        // Rounded up: who comes back when told to is not told to wait again.
+        let seconds = wait.as_secs().saturating_add(1);
+        let detail = format!("more than this ledger takes from one caller: wait {seconds} s");
+        Self::new(Kind::TooFast, detail).retry_after(seconds)
     }
 }

@@ -44,11 +44,6 @@ impl Rows {
         self.bytes(&value.to_be_bytes())
     }
 
-    /// Adds a field of type `smallint`.
-    pub(super) fn smallint(&mut self, value: i16) -> &mut Self {
-        self.bytes(&value.to_be_bytes())
-    }
-
     /// Sends the rows; gives how many the database took.
     pub(super) async fn send(
         mut self,

@@ -2,16 +2,23 @@
 //!
 //! Here: connections and what they must guarantee, migrations, which ledger the database is;
 //! [`mod@write`] (what the chain writer reads under its locks, and writes), [`read`] (what the HTTP
-//! routes show), `copy` (binary COPY). Not here: when which is called (see [`crate::chain`]).
+//! routes show), [`day`] (partitions), `copy` (binary COPY). Not here: when which is called (see [`crate::chain`]).
 
+pub mod access;
 mod copy;
+pub mod day;
+pub mod erasure;
 pub mod read;
+pub mod restores;
+pub mod rows;
+pub mod state;
 pub mod write;
 
 use std::str::FromStr as _;
 use std::time::Duration;
 
-use ledger::names::Origin;
+use ledger::names::{Origin, Seq, Workspace};
+use ledger::time::Micros;
 use sqlx::PgPool;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -43,6 +50,33 @@ pub enum StoreError {
         /// Table and column.
         column: &'static str,
     },
+    /// The head of a workspace lies behind what this process has seen recorded.
+    #[error(
+        "the database holds {workspace} up to seq {found}, and this service has seen it recorded up \
+         to seq {seen}: it is not the ledger, but an older copy of it, or another one"
+    )]
+    Behind {
+        /// The workspace.
+        workspace: Workspace,
+        /// Its last seq in the database; 0 where it is not there.
+        found: u64,
+        /// The last seq that was seen.
+        seen: Seq,
+    },
+    /// The workspace was created while it was read, so that what was read is of two states.
+    #[error("{workspace} was created meanwhile, or its head is missing")]
+    Appeared {
+        /// The workspace.
+        workspace: Workspace,
+    },
+    /// The clocks of this machine and of the database's do not agree: one of them is wrong.
+    #[error("the clock here says {ours}, the database's says {database}: one of them is wrong")]
+    ClockApart {
+        /// The ledger's clock.
+        ours: Micros,
+        /// The database's.
+        database: Micros,
+    },
     /// The schema cannot be brought up to date.
     #[error("database schema: {0}")]
     Migrate(#[from] MigrateError),
@@ -56,6 +90,17 @@ pub enum StoreError {
         found: i64,
         /// The newest migration of this program.
         needed: i64,
+    },
+    /// The login is not in the group that it needs.
+    #[error(
+        "the database login `{login}` may not act as `{role}`: `GRANT {role} TO {login}`, see \
+         policies/postgres/README.md"
+    )]
+    Role {
+        /// Who logged in.
+        login: String,
+        /// The group.
+        role: &'static str,
     },
     /// The database is of another ledger.
     #[error("the database belongs to the ledger `{found}`, the configuration says `{configured}`")]
@@ -73,8 +118,9 @@ impl StoreError {
     /// After a lost connection nobody knows whether the commit was done. Trying again is safe all
     /// the same: the next try waits for the heads' locks and then finds the submission by its hash.
     pub fn is_retryable(&self) -> bool {
-        let Self::Database(error) = self else {
-            return false;
+        let error = match self {
+            Self::Database(error) => error,
+            other => return other.is_conflict(),
         };
         match error {
             sqlx::Error::Database(error) => error.code().is_some_and(|code| {
@@ -88,13 +134,42 @@ impl StoreError {
     }
 }
 
+impl StoreError {
+    /// Whether another transaction came first: a unique index refused a row, as something is
+    /// recorded already, or a workspace appeared.
+    pub fn is_conflict(&self) -> bool {
+        match self {
+            Self::Appeared { .. } => true,
+            Self::Database(sqlx::Error::Database(error)) => error.is_unique_violation(),
+            _ => false,
+        }
+    }
+}
+
 fn options(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
     Ok(PgConnectOptions::from_str(url)?.application_name("tally-ingest"))
 }
 
+/// The role of Postgres that the chain writer takes on: it adds records and moves heads on.
+const WRITER: (&str, &str) = ("role", "tally_writer");
+/// The role that answers over HTTP: it sees the workspace that its transaction names.
+const API: (&str, &str) = ("role", "tally_api");
+
 /// Connections for the chain writer.
 pub fn writers(url: &str, connections: u32) -> Result<PgPool, StoreError> {
-    let options = options(url)?.options([
+    Ok(pool(connections).connect_lazy_with(as_writer(url)?))
+}
+
+/// Connections on which strangers' keys are looked for. Nobody asks first whether one still works: who
+/// looks tries again, and strangers cost half as much.
+pub fn doorkeepers(url: &str, connections: u32) -> Result<PgPool, StoreError> {
+    let pool = pool(connections).test_before_acquire(false);
+    Ok(pool.connect_lazy_with(as_writer(url)?))
+}
+
+fn as_writer(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
+    Ok(options(url)?.options([
+        WRITER,
         // A receipt follows a commit that is on disk, whatever the database's default is.
         ("synchronous_commit", "on"),
         // The plan reads the fence and the heads after it has their locks, each with a new snapshot.
@@ -106,18 +181,21 @@ pub fn writers(url: &str, connections: u32) -> Result<PgPool, StoreError> {
         // Every look-up has its index. Without statistics, as on a new database, the planner would
         // read whole tables and keep that plan while they grow.
         ("enable_seqscan", "off"),
+        // What the planner was told to avoid costs it so much on paper that it would compile the plan.
+        ("jit", "off"),
         ("enable_hashjoin", "off"),
         ("enable_mergejoin", "off"),
-    ]);
-    Ok(pool(connections).connect_lazy_with(options))
+    ]))
 }
 
 /// Connections for reading: they cannot write, whatever they are told.
 pub fn readers(url: &str, connections: u32) -> Result<PgPool, StoreError> {
     let options = options(url)?.options([
+        API,
         ("default_transaction_read_only", "on"),
         ("statement_timeout", "10s"),
         ("enable_seqscan", "off"),
+        ("jit", "off"),
     ]);
     Ok(pool(connections).connect_lazy_with(options))
 }
@@ -137,6 +215,21 @@ pub async fn migrate(url: &str, origin: &Origin) -> Result<(), StoreError> {
     let checked = check(&pool, origin).await;
     pool.close().await;
     checked
+}
+
+/// Makes sure of the same on a connection of its own, and that its login may take on the role of
+/// one who writes, or of one who reads.
+pub async fn check_login(url: &str, origin: &Origin, writes: bool) -> Result<(), StoreError> {
+    let pool = pool(1).connect_with(options(url)?).await?;
+    check(&pool, origin).await?;
+    let (_, role) = if writes { WRITER } else { API };
+    let (login, may): (String, bool) =
+        sqlx::query_as("SELECT session_user::text, pg_has_role(session_user, $1, 'MEMBER')")
+            .bind(role)
+            .fetch_one(&pool)
+            .await?;
+    pool.close().await;
+    if may { Ok(()) } else { Err(StoreError::Role { login, role }) }
 }
 
 /// Makes sure that the schema is this program's and the database that of `origin`.
@@ -167,16 +260,13 @@ pub async fn check(pool: &PgPool, origin: &Origin) -> Result<(), StoreError> {
 }
 
 /// A value of a `bigint` column that is checked to be a seq.
-fn seq(value: i64, column: &'static str) -> Result<ledger::names::Seq, StoreError> {
-    u64::try_from(value)
-        .ok()
-        .and_then(ledger::names::Seq::new)
-        .ok_or(StoreError::Corrupt { column })
+fn seq(value: i64, column: &'static str) -> Result<Seq, StoreError> {
+    u64::try_from(value).ok().and_then(Seq::new).ok_or(StoreError::Corrupt { column })
 }
 
 /// A value of a `bigint` column that is checked to be a time.
-fn micros(value: i64, column: &'static str) -> Result<ledger::time::Micros, StoreError> {
-    ledger::time::Micros::new(value).ok_or(StoreError::Corrupt { column })
+fn micros(value: i64, column: &'static str) -> Result<Micros, StoreError> {
+    Micros::new(value).ok_or(StoreError::Corrupt { column })
 }
 
 /// A value of a `bytea` column that is checked to be a digest.

@@ -13,22 +13,26 @@ use ledger::time::Micros;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::copy::Rows;
 use super::{FENCE_LOCK, StoreError, digest, key, micros, seq};
 use crate::accept::Submission;
-use crate::chain::plan::{Advance, Chain, Head, Plan, Record, Recorded};
+use crate::chain::days::DAY;
+use crate::chain::plan::{Advance, Chain, Head, Recorded};
 
-/// Takes the fence lock, shared with other writers, and then reads where the fence stands.
+/// Takes the fence lock, shared with other writers, and then reads where the fence stands; and what
+/// the database's clock says.
 ///
 /// Two statements: the second has a snapshot that is newer than the lock.
-pub async fn lock_fence(connection: &mut PgConnection) -> Result<Micros, StoreError> {
+pub async fn lock_fence(connection: &mut PgConnection) -> Result<(Micros, Micros), StoreError> {
     sqlx::query("SELECT pg_advisory_xact_lock_shared($1)")
         .bind(FENCE_LOCK)
         .execute(&mut *connection)
         .await?;
-    let not_before =
-        sqlx::query_scalar("SELECT not_before FROM fence").fetch_one(&mut *connection).await?;
-    micros(not_before, "fence.not_before")
+    let (not_before, now) = sqlx::query_as(
+        "SELECT not_before, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM fence",
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    Ok((micros(not_before, "fence.not_before")?, micros(now, "clock_timestamp")?))
 }
 
 /// Locks the heads of the group's workspaces, in the order of their names, so that two groups never
@@ -68,8 +72,8 @@ fn chain<'c>(
         .ok_or(StoreError::Corrupt { column })
 }
 
-/// Adds the keys that the group names, and all root keys: whether one of them is the last one
-/// depends on the others.
+/// Adds the keys that the group names; and all root keys of workspaces whose keys the group sets, as
+/// whether one of them is the last one depends on the others.
 pub async fn load_keys(
     connection: &mut PgConnection,
     group: &[Submission],
@@ -82,22 +86,45 @@ pub async fn load_keys(
         .map(|key| key.as_bytes().as_slice())
         .collect();
     let names: Vec<&str> = chains.keys().map(Workspace::as_str).collect();
+    let setting: Vec<&str> = group
+        .iter()
+        .filter(|submission| submission.acts.ledger_event().is_some())
+        .map(|submission| submission.workspace.as_str())
+        .collect();
     let rows: Vec<KeyRow> = sqlx::query_as(
         "SELECT workspace, public_key, role, actor_id, registered_seq, revoked_seq,
-                compromised_since
-         FROM keys WHERE workspace = ANY($1) AND (role = 'root' OR public_key = ANY($2))",
+                compromised_since, highest_counter
+         FROM keys WHERE workspace = ANY($1)
+           AND (public_key = ANY($2) OR role = 'root' AND workspace = ANY($3))",
     )
     .bind(names)
     .bind(named)
-    .fetch_all(connection)
+    .bind(&setting)
+    .fetch_all(&mut *connection)
     .await?;
     let mut keys: BTreeMap<String, Vec<(PublicKey, KeyRecord)>> = BTreeMap::new();
     for row in rows {
         let workspace = row.workspace.clone();
-        keys.entry(workspace).or_default().push(row.read()?);
+        let highest = counter(row.highest_counter, "keys.highest_counter")?;
+        let (key, record) = row.read()?;
+        chain(chains, &workspace, "keys.workspace")?.highest.insert(key, highest);
+        keys.entry(workspace).or_default().push((key, record));
     }
     for (workspace, records) in keys {
         chain(chains, &workspace, "keys.workspace")?.keys = Keys::from_records(records);
+    }
+    if setting.is_empty() {
+        return Ok(());
+    }
+    let counts: Vec<(String, i64)> = sqlx::query_as(
+        "SELECT workspace, count(*) FROM keys WHERE workspace = ANY($1) GROUP BY workspace",
+    )
+    .bind(setting)
+    .fetch_all(connection)
+    .await?;
+    for (workspace, count) in counts {
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        chain(chains, &workspace, "keys.workspace")?.key_count = count;
     }
     Ok(())
 }
@@ -120,6 +147,7 @@ pub(super) struct KeyRow {
     registered_seq: i64,
     revoked_seq: Option<i64>,
     compromised_since: Option<i64>,
+    highest_counter: i64,
 }
 
 impl KeyRow {
@@ -139,41 +167,86 @@ impl KeyRow {
     }
 }
 
-/// Adds the group's submissions that are recorded already, and the counters that are used.
+/// A statement that reads a [`RecordedRow`].
+macro_rules! recorded_sql {
+    ($from:literal) => {
+        concat!(
+            "SELECT s.workspace, s.submission_hash, s.public_key, s.counter, s.first_seq,
+                s.event_count, s.recorded_at, s.last_link ",
+            $from
+        )
+    };
+}
+
+/// Adds the group's submissions that were recorded from `open_from` on (microseconds since 1970).
+/// Those of closed days are found by their events, see [`load_events_of`].
 pub async fn load_recorded(
     connection: &mut PgConnection,
     group: &[Submission],
+    open_from: i64,
     chains: &mut BTreeMap<Workspace, Chain>,
 ) -> Result<(), StoreError> {
     let names: Vec<&str> = group.iter().map(|s| s.workspace.as_str()).collect();
     let hashes: Vec<&[u8]> = group.iter().map(|s| s.hash.as_bytes().as_slice()).collect();
-    let keys: Vec<&[u8]> = group.iter().map(|s| s.public_key().as_bytes().as_slice()).collect();
-    let counters: Vec<i64> = group.iter().map(|s| s.head.counter.get().cast_signed()).collect();
-    let rows: Vec<RecordedRow> = sqlx::query_as(
-        "SELECT s.workspace, s.submission_hash, s.public_key, s.counter, s.first_seq,
-                s.event_count, s.recorded_at, s.last_link
-         FROM unnest($1::text[], $2::bytea[]) AS q (workspace, hash)
+    let rows = sqlx::query_as(recorded_sql!(
+        "FROM unnest($1::text[], $2::bytea[]) AS q (workspace, hash)
          JOIN submissions s ON s.workspace = q.workspace AND s.submission_hash = q.hash
-         UNION ALL
-         SELECT s.workspace, s.submission_hash, s.public_key, s.counter, s.first_seq,
-                s.event_count, s.recorded_at, s.last_link
-         FROM unnest($1::text[], $3::bytea[], $4::bigint[]) AS q (workspace, key, counter)
-         JOIN submissions s ON s.workspace = q.workspace AND s.public_key = q.key
-                           AND s.counter = q.counter AND s.counter > 0",
-    )
+                           AND s.recorded_at >= $3"
+    ))
     .bind(names)
     .bind(hashes)
+    .bind(open_from)
+    .fetch_all(connection)
+    .await?;
+    take_recorded(rows, chains)
+}
+
+/// Adds the counters of the group that are used already.
+///
+/// A counter above the highest one of its key was never used: it is not looked for. The others are,
+/// on every day that there is.
+pub async fn load_counters(
+    connection: &mut PgConnection,
+    group: &[Submission],
+    chains: &mut BTreeMap<Workspace, Chain>,
+) -> Result<(), StoreError> {
+    let low: Vec<&Submission> = group
+        .iter()
+        .filter(|submission| submission.head.counter != Counter::NONE)
+        .filter(|submission| {
+            let chain = chains.get(&submission.workspace);
+            let highest = chain.and_then(|chain| chain.highest.get(submission.public_key()));
+            highest.is_some_and(|highest| submission.head.counter <= *highest)
+        })
+        .collect();
+    if low.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = low.iter().map(|s| s.workspace.as_str()).collect();
+    let keys: Vec<&[u8]> = low.iter().map(|s| s.public_key().as_bytes().as_slice()).collect();
+    let counters: Vec<i64> = low.iter().map(|s| bigint_of(s.head.counter)).collect();
+    let rows = sqlx::query_as(recorded_sql!(
+        "FROM unnest($1::text[], $2::bytea[], $3::bigint[]) AS q (workspace, key, counter)
+         JOIN submissions s ON s.workspace = q.workspace AND s.public_key = q.key
+                           AND s.counter = q.counter AND s.counter > 0"
+    ))
+    .bind(names)
     .bind(keys)
     .bind(counters)
     .fetch_all(connection)
     .await?;
+    take_recorded(rows, chains)
+}
+
+fn take_recorded(
+    rows: Vec<RecordedRow>,
+    chains: &mut BTreeMap<Workspace, Chain>,
+) -> Result<(), StoreError> {
     for row in rows {
-        let column = "submissions.counter";
         let recorded = row.recorded()?;
         let hash = digest(&row.submission_hash, "submissions.submission_hash")?;
         let public_key = key(&row.public_key, "submissions.public_key")?;
-        let counter = u64::try_from(row.counter).ok().and_then(Counter::new);
-        let counter = counter.ok_or(StoreError::Corrupt { column })?;
+        let counter = counter(row.counter, "submissions.counter")?;
         let chain = chain(chains, &row.workspace, "submissions.workspace")?;
         chain.recorded.insert(hash, recorded);
         if counter != Counter::NONE {
@@ -221,26 +294,82 @@ pub(super) fn recorded(
     })
 }
 
-/// Adds the seqs of the group's events that are recorded already.
+/// Adds the seqs of the group's events that are recorded already, in the days from `from` to
+/// `before` (microseconds since 1970, exclusive).
 pub async fn load_events(
     connection: &mut PgConnection,
     group: &[Submission],
+    (from, before): (i64, i64),
     chains: &mut BTreeMap<Workspace, Chain>,
 ) -> Result<(), StoreError> {
     let each =
         || group.iter().flat_map(|s| s.events.iter().map(move |event| (&s.workspace, event)));
     let names: Vec<&str> = each().map(|(workspace, _)| workspace.as_str()).collect();
-    let ids: Vec<Uuid> =
-        each().map(|(_, event)| Uuid::from_bytes(*event.event_id.as_bytes())).collect();
-    let rows: Vec<(String, Uuid, i64)> = sqlx::query_as(
+    let ids: Vec<Uuid> = each().map(|(_, event)| uuid(event.event_id)).collect();
+    let rows = sqlx::query_as(
         "SELECT e.workspace, e.event_id, e.seq
          FROM unnest($1::text[], $2::uuid[]) AS q (workspace, event_id)
-         JOIN entries e ON e.workspace = q.workspace AND e.event_id = q.event_id",
+         JOIN entries e ON e.workspace = q.workspace AND e.event_id = q.event_id
+         WHERE e.recorded_at >= $3 AND e.recorded_at < $4",
     )
     .bind(names)
     .bind(ids)
+    .bind(from)
+    .bind(before)
     .fetch_all(connection)
     .await?;
+    take_events(rows, chains)
+}
+
+/// Adds the seqs of those events that lie in the closed days that they may lie in, and the
+/// submissions that brought them: what is sent again long afterwards is found by its events.
+pub async fn load_events_of(
+    connection: &mut PgConnection,
+    perhaps: &[(&Workspace, EventId, i64)],
+    chains: &mut BTreeMap<Workspace, Chain>,
+) -> Result<(), StoreError> {
+    if perhaps.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = perhaps.iter().map(|(workspace, ..)| workspace.as_str()).collect();
+    let ids: Vec<Uuid> = perhaps.iter().map(|(_, id, _)| uuid(*id)).collect();
+    let days: Vec<i64> = perhaps.iter().map(|(.., day)| *day).collect();
+    let rows = sqlx::query_as(
+        "SELECT e.workspace, e.event_id, e.seq
+         FROM unnest($1::text[], $2::uuid[], $3::bigint[]) AS q (workspace, event_id, day)
+         JOIN entries e ON e.workspace = q.workspace AND e.event_id = q.event_id
+                       AND e.recorded_at >= q.day AND e.recorded_at < q.day + $4",
+    )
+    .bind(&names)
+    .bind(&ids)
+    .bind(&days)
+    .bind(DAY)
+    .fetch_all(&mut *connection)
+    .await?;
+    if rows.is_empty() {
+        return Ok(());
+    }
+    take_events(rows, chains)?;
+    let rows = sqlx::query_as(recorded_sql!(
+        "FROM unnest($1::text[], $2::uuid[], $3::bigint[]) AS q (workspace, event_id, day)
+         JOIN entries e ON e.workspace = q.workspace AND e.event_id = q.event_id
+                       AND e.recorded_at >= q.day AND e.recorded_at < q.day + $4
+         JOIN submissions s ON s.workspace = e.workspace AND s.recorded_at = e.recorded_at
+                           AND s.first_seq <= e.seq AND s.first_seq + s.event_count > e.seq"
+    ))
+    .bind(names)
+    .bind(ids)
+    .bind(days)
+    .bind(DAY)
+    .fetch_all(connection)
+    .await?;
+    take_recorded(rows, chains)
+}
+
+fn take_events(
+    rows: Vec<(String, Uuid, i64)>,
+    chains: &mut BTreeMap<Workspace, Chain>,
+) -> Result<(), StoreError> {
     for (workspace, id, found) in rows {
         let column = "entries.event_id";
         let id =
@@ -286,7 +415,7 @@ pub async fn advance_heads(
     Ok(())
 }
 
-/// Writes the keys that the group sets.
+/// Writes the keys that the group sets, and how far each key has counted.
 pub async fn set_keys(
     connection: &mut PgConnection,
     advances: &[Advance],
@@ -296,6 +425,24 @@ pub async fn set_keys(
             set_one(connection, &advance.workspace, key, record).await?;
         }
     }
+    let each = || advances.iter().flat_map(|a| a.highest.iter().map(move |(k, c)| (a, k, c)));
+    let names: Vec<&str> = each().map(|(advance, ..)| advance.workspace.as_str()).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let keys: Vec<&[u8]> = each().map(|(_, key, _)| key.as_bytes().as_slice()).collect();
+    let counters: Vec<i64> = each().map(|(.., counter)| bigint_of(*counter)).collect();
+    sqlx::query(
+        "UPDATE keys k SET highest_counter = q.counter
+         FROM unnest($1::text[], $2::bytea[], $3::bigint[]) AS q (workspace, key, counter)
+         WHERE k.workspace = q.workspace AND k.public_key = q.key
+           AND k.highest_counter < q.counter",
+    )
+    .bind(names)
+    .bind(keys)
+    .bind(counters)
+    .execute(connection)
+    .await?;
     Ok(())
 }
 
@@ -324,87 +471,21 @@ async fn set_one(
     Ok(())
 }
 
-/// The rows of a plan, encoded for COPY.
-#[derive(Debug)]
-pub struct PlanRows {
-    submissions: Rows,
-    entries: Rows,
-}
-
-impl PlanRows {
-    /// Encodes the rows: work for the processor, done before the connection is asked to take them.
-    pub fn encode(plan: &Plan, group: &[Submission]) -> Self {
-        const SUBMISSION_BYTES: usize = 320;
-        const ENTRY_BYTES: usize = 256;
-        let room = plan
-            .records
-            .iter()
-            .filter_map(|record| group.get(record.index))
-            .map(|submission| submission.bytes() + submission.events.len() * ENTRY_BYTES)
-            .sum();
-        let mut rows = Self {
-            submissions: Rows::with_capacity(plan.records.len() * SUBMISSION_BYTES),
-            entries: Rows::with_capacity(room),
-        };
-        for record in &plan.records {
-            if let Some(submission) = group.get(record.index) {
-                rows.push(record, submission);
-            }
-        }
-        rows
-    }
-
-    fn push(&mut self, record: &Record, submission: &Submission) {
-        let Recorded { first_seq, recorded_at, link, .. } = record.recorded;
-        // At most SUBMISSION_EVENTS_CEILING events: the count fits.
-        let count = i16::try_from(submission.events.len()).unwrap_or(-1);
-        self.submissions
-            .row(9)
-            .bytes(submission.workspace.as_str().as_bytes())
-            .bigint(bigint(first_seq))
-            .smallint(count)
-            .bigint(recorded_at.get())
-            .bigint(submission.head.counter.get().cast_signed())
-            .bytes(submission.hash.as_bytes())
-            .bytes(submission.public_key().as_bytes())
-            .bytes(submission.signature().as_bytes())
-            .bytes(link.as_bytes());
-        let seqs = bigint(first_seq)..;
-        for ((event, link), seq) in submission.events.iter().zip(&record.links).zip(seqs) {
-            self.entries
-                .row(7)
-                .bytes(submission.workspace.as_str().as_bytes())
-                .bigint(seq)
-                .bigint(recorded_at.get())
-                .bytes(event.event_id.as_bytes())
-                .bytes(event.payload_digest.as_bytes())
-                .bytes(link.as_bytes())
-                .bytes(&event.payload);
-        }
-    }
-
-    /// Writes the rows.
-    pub async fn copy(self, connection: &mut PgConnection) -> Result<(), StoreError> {
-        self.submissions
-            .send(
-                connection,
-                "COPY submissions (workspace, first_seq, event_count, recorded_at, counter,
-                                   submission_hash, public_key, signature, last_link)
-                 FROM STDIN (FORMAT binary)",
-            )
-            .await?;
-        self.entries
-            .send(
-                connection,
-                "COPY entries (workspace, seq, recorded_at, event_id, payload_digest, link, payload)
-                 FROM STDIN (FORMAT binary)",
-            )
-            .await?;
-        Ok(())
-    }
-}
-
 /// A seq as a `bigint`: it is at most 2^63-1.
-fn bigint(seq: Seq) -> i64 {
+pub(super) fn bigint(seq: Seq) -> i64 {
     seq.get().cast_signed()
+}
+
+/// A counter as a `bigint`: it is at most 2^63-1.
+pub(super) fn bigint_of(counter: Counter) -> i64 {
+    counter.get().cast_signed()
+}
+
+/// A value of a `bigint` column that is checked to be a counter.
+fn counter(value: i64, column: &'static str) -> Result<Counter, StoreError> {
+    u64::try_from(value).ok().and_then(Counter::new).ok_or(StoreError::Corrupt { column })
+}
+
+pub(super) fn uuid(id: EventId) -> Uuid {
+    Uuid::from_bytes(*id.as_bytes())
 }

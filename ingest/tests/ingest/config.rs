@@ -27,6 +27,7 @@ origin = "ledger.example.com/prod"
 url = "postgres://tally:hunter2@db.example.com/tally?sslpassword=hunter2&host=/run"
 [ingest]
 listen = "0.0.0.0:9000"
+allow_plain_http = true
 receipt_key = "receipt.pem"
 max_events = 500
 [archive]
@@ -96,7 +97,11 @@ fn the_example_names_every_setting_and_is_one() {
         let key = line.split('=').next().unwrap();
         assert!(example.contains(key), "{key}");
     }
-    assert!(!printed.contains("is not set"), "{printed}");
+    // What it leaves out, it names in a comment.
+    for line in printed.lines().filter(|line| line.ends_with("is not set")) {
+        let key = line.split(' ').nth(1).unwrap();
+        assert!(example.contains(&format!("# {key} = ")), "{key}");
+    }
 }
 
 #[test]
@@ -106,7 +111,7 @@ fn bounds_are_checked_before_anything_starts() {
     keyfile::create(&key).unwrap();
     let key = key.to_str().unwrap();
     let config = |flags: &[&str]| {
-        let flags = [&["--receipt-key", key], flags].concat();
+        let flags = [&["--receipt-key", key, "--custodian-key", key], flags].concat();
         settings(dir.path(), FILE, &flags).unwrap().into_config()
     };
     assert_eq!(config(&[]).unwrap().limits.max_events(), 500);
@@ -114,6 +119,7 @@ fn bounds_are_checked_before_anything_starts() {
         ("--max-events", "0"),
         ("--max-events", "1001"),
         ("--max-payload-bytes", "1048577"),
+        ("--answer-memory-mib", "36"),
         ("--shards", "0"),
         ("--queue", "100000"),
         ("--memory-mib", "1"),
@@ -128,6 +134,9 @@ fn bounds_are_checked_before_anything_starts() {
     assert!(matches!(config(&flags), Err(ConfigError::SealKeyName { .. })));
     assert!(matches!(config(&["--seal-verifier-key", "x"]), Err(ConfigError::SealKey(_))));
     assert!(matches!(config(&["--origin", "a//b"]), Err(ConfigError::Origin(_))));
+    for flag in [["--admin-token-hash", "ada"], ["--acts-workspace", "Acts"]] {
+        assert!(matches!(config(&flag), Err(ConfigError::Access(_))), "{flag:?}");
+    }
 }
 
 #[test]

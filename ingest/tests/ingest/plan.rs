@@ -36,7 +36,8 @@ impl Store {
         for submission in group {
             self.chains.entry(submission.workspace.clone()).or_default();
         }
-        let known = Known { not_before: at(self.not_before), chains: self.chains.clone() };
+        let known =
+            Known { not_before: at(self.not_before), max_keys: 10, chains: self.chains.clone() };
         let Plan { verdicts, records, advances } = plan(&origin(), known, group, now);
         assert_eq!(verdicts.len(), group.len());
         let new = verdicts.iter().filter(|v| matches!(v, Ok(v) if v.is_new)).count();

@@ -14,7 +14,8 @@ use crate::layout::{self, Artefact, TileBuilder};
 use crate::limits::TILE_WIDTH;
 use crate::names::{Origin, Workspace};
 use crate::note::{Note, VerifierKey};
-use crate::time::{Hour, Micros};
+use crate::succession::Cutoff;
+use crate::time::Micros;
 
 use super::chunk::ChunkOutcome;
 use super::finding::{Check, Finding, Place};
@@ -27,8 +28,10 @@ use super::workspace::WorkspaceCheck;
 pub struct Trust {
     /// The ledger to verify.
     pub origin: Origin,
-    /// Its seal keys.
+    /// Its seal keys: any one of those that have followed on each other is enough.
     pub seal_keys: Vec<VerifierKey>,
+    /// Seal keys that were stolen, each with its cut-off.
+    pub revoked: Vec<(VerifierKey, Cutoff)>,
     /// Its receipt keys.
     pub receipt_keys: Vec<VerifierKey>,
     /// The root keys that workspaces were created with, where the auditor knows them.
@@ -64,7 +67,7 @@ pub enum Need {
 
 /// What an object's bytes must be, and which check fails where they are not.
 #[derive(Debug)]
-struct Expected {
+pub(super) struct Expected {
     digest: Digest,
     missing: Option<Check>,
     differs: Check,
@@ -83,18 +86,19 @@ enum Phase {
 /// [`Audit::finish`].
 #[derive(Debug)]
 pub struct Audit {
-    trust: Trust,
-    policy: Policy,
+    pub(super) trust: Trust,
+    pub(super) policy: Policy,
     phase: Phase,
     asked: bool,
-    listed: BTreeSet<String>,
+    pub(super) listed: BTreeSet<String>,
     /// Partial tiles and bundles among them: few, as fuller ones replace them.
     partials: Vec<Artefact>,
     checkpoint: Option<Checkpoint>,
+    checkpoint_note: Vec<u8>,
     checkpoint_input: Option<InputDigest>,
-    walk: LogWalk,
+    pub(super) walk: LogWalk,
     tiles: TileBuilder,
-    expected: BTreeMap<Artefact, Expected>,
+    pub(super) expected: BTreeMap<Artefact, Expected>,
     queue: VecDeque<Need>,
     outstanding: usize,
     /// Chunks to check, as indices into the walk's, in log order; and how many are merged.
@@ -103,13 +107,13 @@ pub struct Audit {
     workspaces: BTreeMap<Workspace, WorkspaceCheck>,
     chunks: u64,
     payload_bytes: u64,
-    findings: Vec<Finding>,
+    pub(super) findings: Vec<Finding>,
 }
 
 impl Audit {
     /// Starts an audit.
     pub fn new(trust: Trust, policy: Policy) -> Self {
-        let walk = LogWalk::new(trust.origin.clone(), trust.seal_keys.clone());
+        let walk = LogWalk::new(&trust);
         Self {
             trust,
             policy,
@@ -118,6 +122,7 @@ impl Audit {
             listed: BTreeSet::new(),
             partials: Vec::new(),
             checkpoint: None,
+            checkpoint_note: Vec::new(),
             checkpoint_input: None,
             walk,
             tiles: TileBuilder::new(),
@@ -227,28 +232,20 @@ impl Audit {
         };
         self.checkpoint_input =
             Some(InputDigest { name: Artefact::Checkpoint.to_string(), sha256: Digest::of(bytes) });
-        let read = Note::parse(bytes).map_err(|error| error.to_string()).and_then(|note| {
-            Ok((note, Checkpoint::parse(note.body()).map_err(|e| e.to_string())?))
-        });
-        let (note, checkpoint) = match read {
-            Ok(read) => read,
+        let note = Note::parse(bytes).map_err(|error| error.to_string());
+        let read = note.and_then(|note| Checkpoint::parse(note.body()).map_err(|e| e.to_string()));
+        let checkpoint = match read {
+            Ok(checkpoint) => checkpoint,
             Err(reason) => {
-                let finding = Finding::new(Check::CheckpointMalformed, place);
-                self.findings.push(finding.because(reason));
+                self.findings.push(Finding::new(Check::CheckpointMalformed, place).because(reason));
                 return self.enter(Phase::Done);
             }
         };
         if checkpoint.origin != self.trust.origin {
-            let finding = Finding::new(Check::CheckpointOrigin, place.clone());
+            let finding = Finding::new(Check::CheckpointOrigin, place);
             self.findings.push(finding.differs(&self.trust.origin, &checkpoint.origin));
         }
-        let verified: Vec<_> = self.trust.seal_keys.iter().map(|key| note.verify(key)).collect();
-        if !verified.iter().any(Result::is_ok) {
-            let reasons: Vec<_> =
-                verified.iter().filter_map(|r| r.as_ref().err().map(ToString::to_string)).collect();
-            let finding = Finding::new(Check::CheckpointUntrusted, place);
-            self.findings.push(finding.because(reasons.join("; ")));
-        }
+        self.checkpoint_note = bytes.to_vec();
         self.checkpoint = Some(checkpoint);
         self.enter(Phase::Bundles);
         self.end_bundles();
@@ -362,12 +359,13 @@ impl Audit {
         self.begin_objects();
     }
 
-    fn in_scope(&self, workspace: &Workspace) -> bool {
+    pub(super) fn in_scope(&self, workspace: &Workspace) -> bool {
         self.policy.workspace.as_ref().is_none_or(|scope| scope == workspace)
     }
 
     /// Everything that the log names, and what it does not name.
     fn begin_objects(&mut self) {
+        self.walk.seal.end(&self.checkpoint_note);
         for (artefact, digest) in std::mem::take(&mut self.walk.copies) {
             if let Artefact::Manifest { range, .. } = &artefact
                 && !self.in_scope(&range.workspace)
@@ -398,54 +396,6 @@ impl Audit {
         }
         self.enter(Phase::Objects);
         self.end_objects();
-    }
-
-    /// Objects in the archive's prefixes that nothing in the log names.
-    fn unknown_objects(&mut self) {
-        const PREFIXES: [&str; 5] = ["log/", "hours/", "manifests/", "events/", "rollups/"];
-        let mut named: BTreeSet<Artefact> = self.expected.keys().cloned().collect();
-        named.insert(Artefact::Checkpoint);
-        named.extend(layout::bundles(self.walk.size));
-        for chunk in &self.walk.chunks {
-            let manifests = chunk.superseded.iter().chain([&chunk.manifest]);
-            for manifest in manifests {
-                let (range, erasure) = (manifest.range(), manifest.erasure());
-                named.insert(Artefact::Manifest { range: range.clone(), erasure });
-                named.insert(Artefact::Events { range, erasure });
-            }
-        }
-        for key in &self.listed {
-            if !PREFIXES.iter().any(|prefix| key.starts_with(prefix)) {
-                continue;
-            }
-            let place = || Place::object(key);
-            match Artefact::parse(key) {
-                Some(artefact) if named.contains(&artefact) => {}
-                Some(artefact) if self.is_later(&artefact) => {
-                    self.findings.push(Finding::new(Check::Unlogged, place()));
-                }
-                _ => self.findings.push(Finding::new(Check::UnknownObject, place())),
-            }
-        }
-    }
-
-    /// Whether an object belongs to what an archiver may be sealing right now.
-    fn is_later(&self, artefact: &Artefact) -> bool {
-        let after = |hour: Hour| self.walk.last_hour.is_none_or(|last| hour > last);
-        // The index comes from a key in the store: it may be any number.
-        let beyond = |index: u64, width: u16, count: u64| {
-            let end = index.saturating_mul(TILE_WIDTH).saturating_add(u64::from(width));
-            end > count
-        };
-        match artefact {
-            Artefact::HourNote(hour) | Artefact::HourHeads(hour) => after(*hour),
-            Artefact::Manifest { range, .. } | Artefact::Events { range, .. } => after(range.hour),
-            Artefact::Bundle { index, width } => beyond(*index, *width, self.walk.size),
-            Artefact::Tile { level, index, width } => {
-                beyond(*index, *width, self.walk.size >> (8 * u32::from(*level)))
-            }
-            Artefact::Checkpoint | Artefact::Rollup(_) => false,
-        }
     }
 
     fn compare(&mut self, artefact: &Artefact, bytes: Option<&[u8]>) {
@@ -510,6 +460,7 @@ impl Audit {
     /// Ends the audit: what holds over whole chains, the auditor's policy, the verdict.
     pub fn finish(mut self) -> Report {
         self.findings.append(&mut self.walk.findings);
+        self.findings.append(&mut self.walk.seal.findings);
         let mut workspaces: Vec<WorkspaceReport> = Vec::new();
         for (name, check) in std::mem::take(&mut self.workspaces) {
             let finished = check.finish(self.walk.heads.get(&name));
@@ -536,39 +487,13 @@ impl Audit {
             scope: self.policy.workspace,
             checkpoint: self.checkpoint_input,
             log_size: self.walk.size,
+            seal_keys: self.walk.seal.line().cloned(),
             hours: self.walk.first_hour.zip(self.walk.last_hour),
             chunks: self.chunks,
             events,
             payload_bytes: self.payload_bytes,
             workspaces,
             findings: self.findings,
-        }
-    }
-
-    fn check_workspaces(&mut self) {
-        let known = self.trust.workspaces.keys().chain(&self.policy.workspace);
-        let missing: BTreeSet<_> = known
-            .filter(|name| self.in_scope(name) && self.walk.heads.get(name).is_none())
-            .cloned()
-            .collect();
-        for workspace in missing {
-            let place = Place::workspace(&workspace);
-            self.findings.push(Finding::new(Check::WorkspaceMissing, place));
-        }
-    }
-
-    fn check_freshness(&mut self) {
-        let Some(through) = self.policy.expect_through else {
-            return;
-        };
-        let sealed = self.walk.last_hour.map_or(0, Hour::end);
-        if sealed < through.get() {
-            let found = match Micros::new(sealed) {
-                Some(end) if sealed > 0 => format!("sealed through {end}"),
-                _ => "nothing sealed".to_owned(),
-            };
-            let finding = Finding::new(Check::Stale, Place::default());
-            self.findings.push(finding.differs(format!("sealed through {through}"), found));
         }
     }
 }

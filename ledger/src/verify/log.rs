@@ -1,7 +1,8 @@
 //! The walk over the log: every leaf in order, each against those before (FORMAT sections 7, 8).
 //!
 //! Here: manifests that follow on each other, hour notes without a gap, heads, amendments. Not
-//! here: the objects that manifests name (see [`super::chunk`]).
+//! here: who signed them (see [`super::seal`]), and the objects that manifests name (see
+//! [`super::chunk`]).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,12 +12,14 @@ use crate::entry::genesis_link;
 use crate::hash::Digest;
 use crate::hour::{self, Heads, HourNote};
 use crate::layout::{Artefact, Range};
-use crate::merkle::leaf_hash;
 use crate::names::{Origin, Seq, Workspace};
-use crate::note::{Note, VerifierKey};
+use crate::note::Note;
+use crate::succession::{REVOCATION, SUCCESSION};
 use crate::time::{Hour, Micros};
 
+use super::audit::Trust;
 use super::finding::{Check, Finding, Place};
+use super::seal::SealCheck;
 
 /// A chunk as the log has it: its newest manifest, and the objects that amendments superseded.
 #[derive(Clone, Debug)]
@@ -41,7 +44,7 @@ struct Tail {
 #[derive(Debug)]
 pub(super) struct LogWalk {
     origin: Origin,
-    keys: Vec<VerifierKey>,
+    pub(super) seal: SealCheck,
     pub(super) size: u64,
     tails: BTreeMap<Workspace, Tail>,
     /// Every chunk, in the order of its original manifest.
@@ -60,10 +63,10 @@ pub(super) struct LogWalk {
 }
 
 impl LogWalk {
-    pub(super) fn new(origin: Origin, keys: Vec<VerifierKey>) -> Self {
+    pub(super) fn new(trust: &Trust) -> Self {
         Self {
-            origin,
-            keys,
+            origin: trust.origin.clone(),
+            seal: SealCheck::new(trust),
             size: 0,
             tails: BTreeMap::new(),
             chunks: Vec::new(),
@@ -84,38 +87,24 @@ impl LogWalk {
         let index = self.size;
         self.size += 1;
         let place = Place::leaf(index);
-        match Note::parse(data) {
+        let note = Note::parse(data);
+        let hash = self.seal.leaf(data, note.as_ref().ok());
+        match note {
             Err(error) => {
                 self.findings.push(Finding::new(Check::LeafSignature, place).because(error));
             }
-            Ok(note) => {
-                if let Err(error) = self.verify(&note) {
-                    let finding = Finding::new(Check::LeafSignature, place.clone());
-                    self.findings.push(finding.because(error));
-                }
-                match note.body().lines().next() {
-                    Some(chunk::KIND) => self.manifest(note.body(), Digest::of(data), place),
-                    Some(hour::KIND) => self.hour(note.body(), Digest::of(data), place),
-                    kind => self.findings.push(
-                        Finding::new(Check::LeafKind, place)
-                            .because(format!("`{}`", kind.unwrap_or_default())),
-                    ),
-                }
-            }
+            Ok(note) => match note.body().lines().next() {
+                Some(chunk::KIND) => self.manifest(note.body(), Digest::of(data), place),
+                Some(hour::KIND) => self.hour(note.body(), Digest::of(data), place),
+                // All that there is to these is who signed what.
+                Some(SUCCESSION | REVOCATION) => {}
+                kind => self.findings.push(
+                    Finding::new(Check::LeafKind, place)
+                        .because(format!("`{}`", kind.unwrap_or_default())),
+                ),
+            },
         }
-        leaf_hash(data)
-    }
-
-    /// One of the trusted keys signed it. Says of the first key why not.
-    fn verify(&self, note: &Note<'_>) -> Result<(), String> {
-        let mut reason = "the trust file names no seal key".to_owned();
-        for key in self.keys.iter().rev() {
-            match note.verify(key) {
-                Ok(_) => return Ok(()),
-                Err(error) => reason = error.to_string(),
-            }
-        }
-        Err(reason)
+        hash
     }
 
     fn manifest(&mut self, body: &str, note: Digest, place: Place) {
@@ -251,6 +240,12 @@ impl LogWalk {
         self.open_hour = hour_note.hour.next();
         self.open_chunks = 0;
         self.prev_hour = note;
+    }
+
+    /// Whether an object would amend a chunk as the log has it, had the log a leaf for it.
+    pub(super) fn may_amend(&self, range: &Range, erasure: u32) -> bool {
+        let chunk = self.by_range.get(range).and_then(|index| self.chunks.get(*index));
+        chunk.is_some_and(|chunk| erasure > chunk.manifest.erasure())
     }
 
     /// Checks what the log comes to at its end.

@@ -8,9 +8,12 @@
 
 mod audit;
 mod chunk;
+mod end;
 mod finding;
 mod log;
 mod report;
+mod seal;
+mod unknown;
 mod workspace;
 
 pub use audit::{Audit, Need, Policy, Trust};

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::hash::Digest;
 use crate::key::PublicKey;
+use crate::line::KeyLine;
 use crate::names::{Seq, Workspace};
 use crate::time::Hour;
 
@@ -111,6 +112,8 @@ pub struct Report {
     pub checkpoint: Option<InputDigest>,
     /// Leaves in the log.
     pub log_size: u64,
+    /// The seal keys that followed on each other in the log; none where it has no leaf.
+    pub seal_keys: Option<KeyLine>,
     /// The first and the last hour that has a note.
     pub hours: Option<(Hour, Hour)>,
     /// Chunks checked.

@@ -152,4 +152,15 @@ fn the_old_object_may_stay_as_it_was_and_not_otherwise() {
     assert_eq!(found(&archive), [""; 0]);
     archive.objects.insert(key.to_owned(), id("acme", 6).as_bytes().to_vec());
     assert_eq!(found(&archive), ["T096 events/acme/16/06-06.parquet"]);
+    archive.objects.remove(key);
+    // The next erasure may be about to be logged. Under a key that none has, nothing is.
+    let mut with = |ending: &str| {
+        let key = key.replace(".parquet", ending);
+        archive.objects.insert(key.clone(), Vec::new());
+        let lines = found(&archive);
+        archive.objects.remove(&key);
+        lines
+    };
+    assert_eq!(with(".e2.parquet"), ["T103 events/acme/16/06-06.e2.parquet"]);
+    assert_eq!(with(".e2.note"), ["T095 events/acme/16/06-06.e2.note"]);
 }

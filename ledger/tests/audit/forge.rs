@@ -12,12 +12,13 @@ use ledger::hour::{Heads, HourNote};
 use ledger::layout::{self, Artefact, Range, TileBuilder};
 use ledger::merkle;
 use ledger::names::{EventId, Seq, Workspace};
+use ledger::note;
 use ledger::payload::{Rules, scan};
 use ledger::submission::{Counter, Statement};
 use ledger::time::{Hour, Micros};
 use ledger::verify::{Policy, Trust};
 
-use crate::plan::{Plan, Sub, key, origin, sealed, workspace};
+use crate::plan::{Plan, SEAL, Seals, Sub, key, origin, seal_of, workspace};
 
 /// A row whose payload lives as long as the test.
 pub type Row = columns::Row<'static>;
@@ -44,6 +45,8 @@ pub enum Lie {
     Plan(fn(&mut Plan)),
     /// Recorded rows; links are made anew.
     Rows(fn(&mut [Recorded])),
+    /// Who signs the log, and what the auditor knows of it.
+    Seals(fn(&mut Seals), fn(&mut Trust)),
     /// The rows of one chunk's object, which its manifest then describes no longer.
     Object(usize, fn(&mut Vec<Row>)),
     /// The n-th manifest, amendments counted after all others.
@@ -162,9 +165,33 @@ struct Sealer<'l> {
     manifests: Vec<(ChunkManifest, Digest, Vec<Row>)>,
     prev_hour: Digest,
     hours: usize,
+    seals: Seals,
+    in_force: u8,
 }
 
 impl Sealer<'_> {
+    /// Signs the next leaf's body, behind the notes about seal keys that come before it.
+    fn sign(&mut self, body: &str) -> Vec<u8> {
+        self.change_keys();
+        let at = self.leaves.len();
+        let other = self.seals.leaves.iter().find(|(leaf, _)| *leaf == at);
+        let seed = other.map_or(self.in_force, |(_, seed)| *seed);
+        note::sign(body, &[&seal_of(seed)]).into_bytes()
+    }
+
+    fn change_keys(&mut self) {
+        while let Some(at) = self.seals.changes.iter().position(|(at, _)| *at == self.leaves.len())
+        {
+            let (_, change) = self.seals.changes.remove(at);
+            let mut tree = merkle::Frontier::new();
+            self.leaves.iter().for_each(|leaf| tree.push(merkle::leaf_hash(leaf)));
+            let signers: Vec<_> = change.by.iter().map(|seed| seal_of(*seed)).collect();
+            let signers: Vec<_> = signers.iter().collect();
+            self.leaves.push(note::sign(&(change.body)(&tree), &signers).into_bytes());
+            self.in_force = change.then;
+        }
+    }
+
     fn put(&mut self, key: &impl ToString, bytes: Vec<u8>) {
         self.archive.objects.insert(key.to_string(), bytes);
     }
@@ -187,7 +214,7 @@ impl Sealer<'_> {
         let decoded = (manifest.workspace.clone(), rows.clone());
         self.archive.rows.insert(Digest::of(&bytes), decoded);
         self.put(&manifest.object, bytes);
-        let note = sealed(&manifest.to_body());
+        let note = self.sign(&manifest.to_body());
         let digest = Digest::of(&note);
         let (range, erasure) = (manifest.range(), manifest.erasure());
         self.put(&Artefact::Manifest { range, erasure }, note.clone());
@@ -246,7 +273,7 @@ impl Sealer<'_> {
             lie(&mut note);
         }
         self.hours += 1;
-        let bytes = sealed(&note.to_body());
+        let bytes = self.sign(&note.to_body());
         self.prev_hour = Digest::of(&bytes);
         self.put(&Artefact::HourNote(note.hour), bytes.clone());
         self.put(&Artefact::HourHeads(note.hour), self.heads.to_text().into_bytes());
@@ -273,6 +300,7 @@ impl Sealer<'_> {
     }
 
     fn log(mut self) -> Archive {
+        self.change_keys();
         if let Lie::Leaves(lie) = self.lie {
             lie(&mut self.leaves);
         }
@@ -295,7 +323,9 @@ impl Sealer<'_> {
         if let Lie::Checkpoint(lie) = self.lie {
             lie(&mut checkpoint);
         }
-        self.put(&Artefact::Checkpoint, sealed(&checkpoint.to_body()));
+        let seal = seal_of(self.seals.checkpoint.unwrap_or(self.in_force));
+        let checkpoint = note::sign(&checkpoint.to_body(), &[&seal]);
+        self.put(&Artefact::Checkpoint, checkpoint.into_bytes());
         if let Lie::Store(lie) = self.lie {
             lie(&mut self.archive);
         }
@@ -307,6 +337,9 @@ impl Sealer<'_> {
 pub fn build(mut plan: Plan, lie: &Lie) -> Archive {
     if let Lie::Plan(lie) = lie {
         lie(&mut plan);
+    }
+    if let Lie::Seals(lie, _) = lie {
+        lie(&mut plan.seals);
     }
     let mut recorded = record(&plan);
     if let Lie::Rows(lie) = lie {
@@ -326,6 +359,8 @@ pub fn build(mut plan: Plan, lie: &Lie) -> Archive {
         manifests: Vec::new(),
         prev_hour: Digest::ZERO,
         hours: 0,
+        seals: plan.seals,
+        in_force: SEAL,
     };
     let mut recorded = recorded.into_iter();
     for (hour, chunks) in &plan.hours {

@@ -7,7 +7,7 @@ use ledger::verify::{Check, Severity, Verdict};
 
 use crate::driver::{audit_lie, line, lines};
 use crate::forge::Lie;
-use crate::{erasure, log_lies, row_lies, store_lies};
+use crate::{erasure, log_lies, row_lies, seal_lies, store_lies};
 
 /// A lie, and every finding but notices that it must lead to, in the report's order.
 pub struct Case {
@@ -27,10 +27,16 @@ const NOT_HERE: [(Check, &str); 2] = [
 ];
 
 fn all() -> Vec<Case> {
-    [log_lies::cases(), row_lies::cases(), store_lies::cases(), erasure::cases()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        log_lies::cases(),
+        row_lies::cases(),
+        seal_lies::cases(),
+        store_lies::cases(),
+        erasure::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 #[test]

@@ -15,4 +15,5 @@ mod lies;
 mod log_lies;
 mod plan;
 mod row_lies;
+mod seal_lies;
 mod store_lies;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use ledger::hash::Digest;
 use ledger::key::SigningKey;
+use ledger::merkle::Frontier;
 use ledger::names::{EventId, Origin, Workspace};
 use ledger::note::{self, NoteSigner};
 use ledger::time::Hour;
@@ -31,6 +32,29 @@ pub struct ChunkPlan {
 pub struct Plan {
     pub hours: Vec<(Hour, Vec<ChunkPlan>)>,
     pub withheld: Vec<(&'static str, u64)>,
+    pub seals: Seals,
+}
+
+/// Who signs the log.
+#[derive(Default)]
+pub struct Seals {
+    /// Notes about seal keys: which leaf each is, and what follows.
+    pub changes: Vec<(usize, Change)>,
+    /// Leaves that another key signs than the one in force.
+    pub leaves: Vec<(usize, u8)>,
+    /// The checkpoint, where another key signs it than the one in force.
+    pub checkpoint: Option<u8>,
+}
+
+/// A note about seal keys.
+#[derive(Clone)]
+pub struct Change {
+    /// Its body, behind these leaves.
+    pub body: fn(&Frontier) -> String,
+    /// Who signs it.
+    pub by: Vec<u8>,
+    /// Who signs what follows.
+    pub then: u8,
 }
 
 pub fn origin() -> Origin {
@@ -45,8 +69,15 @@ pub fn key(seed: u8) -> SigningKey {
     SigningKey::from_seed(&[seed; 32])
 }
 
+/// The first seal key.
+pub const SEAL: u8 = 100;
+
+pub fn seal_of(seed: u8) -> NoteSigner {
+    NoteSigner::seal(&origin(), key(seed))
+}
+
 pub fn seal() -> NoteSigner {
-    NoteSigner::seal(&origin(), key(100))
+    seal_of(SEAL)
 }
 
 /// Signs a body as the ledger's seal does.
@@ -133,6 +164,7 @@ pub fn honest() -> Plan {
             ),
         ],
         withheld: vec![],
+        seals: Seals::default(),
     }
 }
 
@@ -141,6 +173,7 @@ pub fn trust() -> Trust {
     Trust {
         origin: origin(),
         seal_keys: vec![seal().verifier().clone()],
+        revoked: Vec::new(),
         receipt_keys: vec![],
         workspaces: BTreeMap::from([pin("acme", 1), pin("beta", 3)]),
     }

@@ -133,17 +133,25 @@ fn others() -> Vec<Case> {
             "objects that nothing names",
             Lie::Store(|archive| {
                 put(archive, "events/readme.txt", b"");
-                put(archive, &format!("events/{CHUNK}.e1.parquet"), b"");
+                put(archive, &format!("events/{}.e1.parquet", CHUNK.replace("05", "04")), b"");
                 put(archive, &format!("events/{}.parquet", CHUNK.replace("acme", "ghost")), b"");
                 put(archive, "rollups/spend/1.parquet", b"");
                 put(archive, "elsewhere/readme.txt", b"");
             }),
             &[
                 "T095 events/readme.txt",
-                "T095 events/acme/16/01-05.e1.parquet",
+                "T095 events/acme/16/01-04.e1.parquet",
                 "T095 events/ghost/16/01-05.parquet",
                 "T095 rollups/spend/1.parquet",
             ],
+        ),
+        case(
+            "objects of an erasure that is about to be logged",
+            Lie::Store(|archive| {
+                put(archive, &format!("events/{CHUNK}.e1.parquet"), b"");
+                put(archive, &format!("manifests/{CHUNK}.e1.note"), b"");
+            }),
+            &["T103 events/acme/16/01-05.e1.parquet", "T103 manifests/acme/16/01-05.e1.note"],
         ),
         case(
             "a bundle of an index beyond all sizes",

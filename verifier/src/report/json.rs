@@ -1,5 +1,6 @@
 //! The report as JSON: the same inputs give the same bytes.
 
+use ledger::line::{KeyLine, Term};
 use ledger::verify::{Finding, Report, WorkspaceReport};
 use serde::Serialize;
 
@@ -17,6 +18,7 @@ struct Document<'a> {
     scope: Option<&'a str>,
     inputs: Vec<Input<'a>>,
     log_size: u64,
+    seal_keys: Vec<SealKey>,
     hours: Option<Hours>,
     chunks: u64,
     events: u64,
@@ -30,6 +32,14 @@ struct Document<'a> {
 struct Input<'a> {
     name: &'a str,
     sha256: String,
+}
+
+#[derive(Serialize)]
+struct SealKey {
+    key: String,
+    from_leaf: u64,
+    entrance: &'static str,
+    revoked: bool,
 }
 
 #[derive(Serialize)]
@@ -70,6 +80,16 @@ struct FindingDocument<'a> {
     expected: Option<&'a str>,
     found: Option<&'a str>,
     detail: Option<&'a str>,
+}
+
+fn seal_keys(line: &KeyLine) -> Vec<SealKey> {
+    let key = |term: &Term| SealKey {
+        key: term.key.to_string(),
+        from_leaf: term.before.size,
+        entrance: term.entrance.as_str(),
+        revoked: line.revoked().contains(&term.key),
+    };
+    line.terms().map(key).collect()
 }
 
 fn workspace(report: &WorkspaceReport) -> Workspace<'_> {
@@ -124,6 +144,7 @@ pub fn write(report: &Report, trust_sha256: &str) -> Result<String, serde_json::
         scope: report.scope.as_ref().map(ledger::names::Workspace::as_str),
         inputs,
         log_size: report.log_size,
+        seal_keys: report.seal_keys.as_ref().map_or_else(Vec::new, seal_keys),
         hours: report
             .hours
             .map(|(first, last)| Hours { first: first.to_string(), last: last.to_string() }),

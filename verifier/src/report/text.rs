@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
+use ledger::line::KeyLine;
 use ledger::verify::{Finding, Report, Severity, Verdict};
 
 /// Findings printed; `--json` has all of them.
@@ -38,6 +39,9 @@ fn sections(text: &mut String, report: &Report, trust_sha256: &str) -> fmt::Resu
         "checked     {} events in {} chunks, {} payload bytes, {} log leaves",
         report.events, report.chunks, report.payload_bytes, report.log_size
     )?;
+    for term in report.seal_keys.iter().flat_map(KeyLine::terms) {
+        writeln!(text, "seal key    {} from leaf {}", term.key, term.before.size)?;
+    }
     writeln!(text, "trust file  sha256 {trust_sha256}")?;
     if let Some(checkpoint) = &report.checkpoint {
         writeln!(text, "checkpoint  sha256 {}", checkpoint.sha256)?;

@@ -18,4 +18,4 @@ mod write;
 
 pub use error::RowsError;
 pub use read::{Batch, ChunkRows, read};
-pub use write::{ChunkWriter, write};
+pub use write::{ChunkWriter, properties, write};

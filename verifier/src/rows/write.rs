@@ -51,7 +51,8 @@ fn refused(error: impl std::fmt::Display) -> RowsError {
     RowsError::Encode(error.to_string())
 }
 
-fn properties(origin: &Origin, workspace: &Workspace) -> Result<WriterProperties, RowsError> {
+/// How every object is encoded: what makes its bytes, besides its rows (FORMAT section 9).
+pub fn properties(origin: &Origin, workspace: &Workspace) -> Result<WriterProperties, RowsError> {
     let level = ZstdLevel::try_new(ZSTD_LEVEL).map_err(refused)?;
     let pairs = key_values(origin, workspace)
         .map(|(key, value)| KeyValue { key: key.to_owned(), value: Some(value.to_owned()) });

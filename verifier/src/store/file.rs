@@ -1,70 +1,10 @@
-//! Where an archive lies: reading its objects by key.
-//!
-//! Here: [`ArchiveSource`], and [`FileSource`] for directories. Not here: writing (see the
-//! `archiver` crate), and what the objects hold.
+//! Archives in a directory.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use ledger::limits::NOTE_BYTES;
-
-/// Largest object that is read: no writer of this format makes a larger one.
-pub const OBJECT_BYTES_MAX: u64 = 256 << 20;
-
-const _: () = assert!(NOTE_BYTES < 256 << 20);
-
-/// Why an archive cannot be read.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SourceError {
-    /// The address of the archive is of no kind that is known here.
-    #[error("`{0}` is not an archive: give a directory, or file:///absolute/path")]
-    Address(String),
-    /// The archive's directory is not there.
-    #[error("there is no directory `{}`", .0.display())]
-    Absent(PathBuf),
-    /// The key has a form that no store may be asked for.
-    #[error("`{0}` is no object key: plain segments joined by `/` are expected")]
-    Key(String),
-    /// Something that is neither a plain file nor a directory stands where an object should.
-    #[error("`{0}` is a link or a special file; an archive holds plain files only")]
-    NotAFile(String),
-    /// The object is larger than any that the format knows.
-    #[error("`{key}` has {bytes} bytes, more than an object may have ({OBJECT_BYTES_MAX})")]
-    TooLarge {
-        /// The key.
-        key: String,
-        /// Its size.
-        bytes: u64,
-    },
-    /// The file system failed.
-    #[error("reading `{key}`: {error}")]
-    Io {
-        /// The key, or the directory.
-        key: String,
-        /// What failed.
-        error: io::Error,
-    },
-}
-
-/// Read-only access to the objects of one archive.
-///
-/// - Consistency: an object that was written before a call is seen by it. Objects but
-///   `log/checkpoint` never change, so reading twice gives the same bytes, or fails.
-/// - Completeness: [`ArchiveSource::list`] gives every object, in byte order, and nothing that it
-///   cannot `get`; what stands in the archive and is no object is an error or an unknown key, never
-///   left out in silence.
-/// - Failure: an absent object is `Ok(None)`; an error says nothing about the object, and the call
-///   may be made again.
-/// - Concurrency: calls from several threads at once are fine, and so is a writer beside them.
-pub trait ArchiveSource {
-    /// The bytes of an object, or `None` where there is none of this key.
-    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, SourceError>;
-
-    /// The keys of all objects, in byte order.
-    fn list(&self) -> Result<Vec<String>, SourceError>;
-}
+use super::{ArchiveSource, OBJECT_BYTES_MAX, SourceError};
 
 /// An archive in a directory.
 ///

@@ -1,0 +1,180 @@
+//! A sealed chunk as it is in force, and its rows without the payloads that are erased.
+//!
+//! The archive is the source here, not the database: what takes a chunk's place is made of that chunk
+//! alone, after it has been checked as an auditor would, and of the entry that allows it, as sealed.
+
+use ledger::chain::RESERVED;
+use ledger::chunk::{ChunkManifest, ObjectDigest};
+use ledger::columns::{Derived, Row};
+use ledger::hash::Digest;
+use ledger::layout::{Artefact, Range};
+use ledger::names::{EventId, Origin, Seq, Workspace};
+use ledger::note::{Note, VerifierKey};
+use ledger::time::Micros;
+use sqlx::{PgConnection, Row as _};
+use verifier::audit::check_chunk;
+use verifier::rows::{ChunkRows, ChunkWriter, RowsError};
+use verifier::store::ArchiveSource;
+
+use crate::erasure::Erased;
+use crate::records::{bytes, decoded, unsigned};
+use crate::state::{Mark, MarkError};
+use crate::{Disagreement, SealError};
+
+/// Where a chunk in force lies, by the marks of the database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its entries.
+    pub range: Range,
+    /// How often it was amended.
+    pub erasure: u32,
+    /// `H` of its manifest's note.
+    pub note: Digest,
+    /// Which leaf of the log that note is.
+    pub log_index: u64,
+}
+
+impl Place {
+    /// The chunk that holds an entry; `None` where that is not sealed.
+    pub async fn of(
+        conn: &mut PgConnection,
+        workspace: &Workspace,
+        seq: Seq,
+    ) -> Result<Option<Self>, sqlx::Error> {
+        let row = sqlx::query(
+            "SELECT c.first_seq, c.last_seq, c.hour, coalesce(a.erasure, 0) AS erasure,
+                    coalesce(a.manifest_hash, c.manifest_hash) AS manifest_hash,
+                    coalesce(a.log_index, c.log_index) AS log_index
+             FROM (SELECT * FROM sealed_chunks WHERE workspace = $1 AND first_seq <= $2
+                   ORDER BY first_seq DESC LIMIT 1) c
+             LEFT JOIN LATERAL (
+                 SELECT erasure, manifest_hash, log_index FROM amended_chunks a
+                 WHERE a.workspace = c.workspace AND a.first_seq = c.first_seq
+                 ORDER BY erasure DESC LIMIT 1
+             ) a ON true
+             WHERE c.last_seq >= $2",
+        )
+        .bind(workspace.as_str())
+        .bind(seq.get().cast_signed())
+        .fetch_optional(conn)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        let seq = |column| Seq::new(unsigned(&row, column)?).ok_or(sqlx::Error::RowNotFound);
+        let hour = Micros::new(row.try_get("hour")?).ok_or(sqlx::Error::RowNotFound)?.hour();
+        let (first_seq, last_seq) = (seq("first_seq")?, seq("last_seq")?);
+        Ok(Some(Self {
+            range: Range { workspace: workspace.clone(), hour, first_seq, last_seq },
+            erasure: decoded("erasure", u32::try_from(unsigned(&row, "erasure")?))?,
+            note: Digest::from_bytes(bytes(&row, "manifest_hash")?),
+            log_index: unsigned(&row, "log_index")?,
+        }))
+    }
+}
+
+/// A chunk in force, checked.
+pub struct InForce {
+    /// Its manifest.
+    pub manifest: ChunkManifest,
+    /// `H` of the manifest's note.
+    pub note: Digest,
+    object: Vec<u8>,
+}
+
+impl InForce {
+    /// Reads a chunk from the store, and checks it as an auditor does. Its manifest was signed by this
+    /// seal key.
+    pub fn load(
+        source: &dyn ArchiveSource,
+        key: &VerifierKey,
+        origin: &Origin,
+        place: &Place,
+    ) -> Result<Self, SealError> {
+        let Place { range, erasure, note, .. } = place;
+        let (range, erasure) = (range.clone(), *erasure);
+        let copy = Artefact::Manifest { range, erasure }.to_string();
+        let wrong =
+            |key: &str, problem: String| Disagreement::Sealed { key: key.to_owned(), problem };
+        let text = source.get(&copy)?.unwrap_or_default();
+        if Digest::of(&text) != *note {
+            return Err(wrong(&copy, "the log has another manifest".to_owned()).into());
+        }
+        let body = Note::parse(&text).and_then(|signed| signed.verify(key));
+        let mark = body.map_err(MarkError::from).and_then(|body| Mark::of(body, *note, origin));
+        let manifest = match mark {
+            Ok(Mark::Chunk { manifest, .. } | Mark::Amendment { manifest, .. }) => *manifest,
+            Ok(Mark::Hour { .. } | Mark::Keys { .. }) => {
+                return Err(wrong(&copy, "it is no manifest".to_owned()).into());
+            }
+            Err(error) => return Err(wrong(&copy, error.to_string()).into()),
+        };
+        let object = source.get(&manifest.object)?.unwrap_or_default();
+        if let Some(finding) = check_chunk(&manifest, &object).findings.first() {
+            return Err(wrong(&manifest.object, finding.to_string()).into());
+        }
+        Ok(Self { manifest, note: *note, object })
+    }
+
+    fn rows(&self) -> Result<ChunkRows, RowsError> {
+        let ChunkManifest { origin, workspace, .. } = &self.manifest;
+        ChunkRows::open(self.object.clone(), origin, workspace, self.manifest.rows())
+    }
+
+    /// What a step over its rows came to grief over.
+    fn wrong(&self, error: &RowsError) -> SealError {
+        let (key, problem) = (self.manifest.object.clone(), error.to_string());
+        Disagreement::Sealed { key, problem }.into()
+    }
+
+    /// The payload at a seq; `None` where there is none.
+    pub fn payload(&self, seq: Seq) -> Result<Option<Vec<u8>>, SealError> {
+        let wrong = |error| self.wrong(&error);
+        for batch in self.rows().map_err(wrong)? {
+            let batch = batch.map_err(wrong)?;
+            if let Some(row) = batch.rows().find(|row| row.seq == seq.get()) {
+                return Ok(row.payload.map(<[u8]>::to_vec));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The chunk that takes this one's place: without what is erased. `None` where nothing of it is
+    /// there any more.
+    pub fn without(&self, erased: &Erased) -> Result<Option<(ChunkManifest, Vec<u8>)>, SealError> {
+        let amended = self.rewrite(erased).map_err(|error| self.wrong(&error))?;
+        Ok(amended.map(|object| {
+            let (range, erasure) = (self.manifest.range(), self.manifest.erasure() + 1);
+            let manifest = ChunkManifest {
+                amends: self.note,
+                object: Artefact::Events { range, erasure }.to_string(),
+                digest: ObjectDigest::of(&object),
+                ..self.manifest.clone()
+            };
+            (manifest, object)
+        }))
+    }
+
+    fn rewrite(&self, erased: &Erased) -> Result<Option<Vec<u8>>, RowsError> {
+        let ChunkManifest { origin, workspace, .. } = &self.manifest;
+        let mut writer = ChunkWriter::new(origin, workspace)?;
+        let mut count = 0_u64;
+        for batch in self.rows()? {
+            for row in batch?.rows() {
+                if is_erased(&row, erased) {
+                    count += 1;
+                    let derived = Derived::withheld(row.recorded_at);
+                    writer.push(&Row { payload: None, derived, ..row })?;
+                } else {
+                    writer.push(&row)?;
+                }
+            }
+        }
+        if count == 0 { Ok(None) } else { writer.finish().map(Some) }
+    }
+}
+
+/// Whether a row holds a payload that is to go. Those of `ledger.` events never do.
+fn is_erased(row: &Row<'_>, erased: &Erased) -> bool {
+    row.payload.is_some()
+        && !row.derived.event_type.starts_with(RESERVED)
+        && EventId::from_bytes(row.event_id).is_ok_and(|id| erased.names(row.seq, &id))
+}

@@ -1,0 +1,37 @@
+//! What an audit comes to at its end: what the auditor knows, and asks for beyond an intact archive.
+
+use std::collections::BTreeSet;
+
+use crate::time::{Hour, Micros};
+
+use super::audit::Audit;
+use super::finding::{Check, Finding, Place};
+
+impl Audit {
+    pub(super) fn check_workspaces(&mut self) {
+        let known = self.trust.workspaces.keys().chain(&self.policy.workspace);
+        let missing: BTreeSet<_> = known
+            .filter(|name| self.in_scope(name) && self.walk.heads.get(name).is_none())
+            .cloned()
+            .collect();
+        for workspace in missing {
+            let place = Place::workspace(&workspace);
+            self.findings.push(Finding::new(Check::WorkspaceMissing, place));
+        }
+    }
+
+    pub(super) fn check_freshness(&mut self) {
+        let Some(through) = self.policy.expect_through else {
+            return;
+        };
+        let sealed = self.walk.last_hour.map_or(0, Hour::end);
+        if sealed < through.get() {
+            let found = match Micros::new(sealed) {
+                Some(end) if sealed > 0 => format!("sealed through {end}"),
+                _ => "nothing sealed".to_owned(),
+            };
+            let finding = Finding::new(Check::Stale, Place::default());
+            self.findings.push(finding.differs(format!("sealed through {through}"), found));
+        }
+    }
+}

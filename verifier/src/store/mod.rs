@@ -1,0 +1,162 @@
+//! Where an archive lies: reading its objects by key.
+//!
+//! Here: [`ArchiveSource`]; [`FileSource`] for directories; `S3Source` for object stores that speak
+//! S3, where this is built with the feature `s3`; [`open`], which takes any address. Not here:
+//! writing (see the `archiver` crate), and what the objects hold.
+
+use std::io;
+use std::path::PathBuf;
+
+use ledger::limits::NOTE_BYTES;
+
+mod file;
+#[cfg(feature = "s3")]
+pub mod s3;
+mod settings;
+
+pub use file::FileSource;
+#[cfg(feature = "s3")]
+pub use s3::S3Source;
+pub use settings::S3Settings;
+
+/// Largest object that is read: no writer of this format makes a larger one.
+pub const OBJECT_BYTES_MAX: u64 = 256 << 20;
+
+/// Most objects that a listing may name. An archive of a thousand workspaces comes to as many in
+/// three years; a store that never ends its listing must not fill the auditor's memory.
+pub const OBJECTS_MAX: usize = 100_000_000;
+
+const _: () = assert!(NOTE_BYTES < 256 << 20);
+
+/// How the address of an archive in an object store starts.
+const S3: &str = "s3://";
+
+/// Why an archive cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// The address of the archive is of no kind that is known here.
+    #[error(
+        "`{0}` is not an archive: give a directory, file:///absolute/path, or s3://bucket/prefix"
+    )]
+    Address(String),
+    /// The archive's directory is not there.
+    #[error("there is no directory `{}`", .0.display())]
+    Absent(PathBuf),
+    /// The key has a form that no store may be asked for.
+    #[error("`{0}` is no object key: plain segments joined by `/` are expected")]
+    Key(String),
+    /// Something that is neither a plain file nor a directory stands where an object should.
+    #[error("`{0}` is a link or a special file; an archive holds plain files only")]
+    NotAFile(String),
+    /// The object is larger than any that the format knows.
+    #[error("`{key}` has {bytes} bytes, more than an object may have ({OBJECT_BYTES_MAX})")]
+    TooLarge {
+        /// The key.
+        key: String,
+        /// Its size.
+        bytes: u64,
+    },
+    /// The listing does not end.
+    #[error("the store lists more than {0} objects: no archive has so many")]
+    TooMany(usize),
+    /// The file system failed.
+    #[error("reading `{key}`: {error}")]
+    Io {
+        /// The key, or the directory.
+        key: String,
+        /// What failed.
+        error: io::Error,
+    },
+    /// The settings of the object store do not lead to one.
+    #[error("the object store: {0}")]
+    Settings(String),
+    /// The object store has no such bucket.
+    #[error("there is no bucket for `{address}`: compare its name, the endpoint and the region")]
+    Bucket {
+        /// The archive's address.
+        address: String,
+    },
+    /// The object store failed, or refused.
+    #[error("reading `{key}` from the object store: {reason}")]
+    Store {
+        /// The key, or the archive's address.
+        key: String,
+        /// What failed, and how to mend it where that is known.
+        reason: String,
+    },
+    /// The object store announced more or fewer bytes than it sent.
+    #[error("`{key}` came with {found} bytes instead of the {announced} that were announced")]
+    CutShort {
+        /// The key.
+        key: String,
+        /// Bytes announced.
+        announced: u64,
+        /// Bytes that came.
+        found: u64,
+    },
+}
+
+/// Read-only access to the objects of one archive.
+///
+/// - Consistency: an object that was written before a call is seen by it. Objects but
+///   `log/checkpoint` never change, so reading twice gives the same bytes, or fails.
+/// - Completeness: [`ArchiveSource::list`] gives every object, in byte order, and nothing that it
+///   cannot `get`; what stands in the archive and is no object is an error or an unknown key, never
+///   left out in silence.
+/// - Failure: an absent object is `Ok(None)`; an error says nothing about the object, and the call
+///   may be made again.
+/// - Concurrency: calls from several threads at once are fine, and so is a writer beside them.
+pub trait ArchiveSource {
+    /// The bytes of an object, or `None` where there is none of this key.
+    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, SourceError>;
+
+    /// The keys of all objects, in byte order.
+    fn list(&self) -> Result<Vec<String>, SourceError>;
+}
+
+/// An archive that is opened by its address is as good as one of a known kind.
+impl<S: ArchiveSource + ?Sized> ArchiveSource for Box<S> {
+    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, SourceError> {
+        (**self).get(key)
+    }
+
+    fn list(&self) -> Result<Vec<String>, SourceError> {
+        (**self).list()
+    }
+}
+
+/// Whether an address is one of an object store.
+pub fn is_s3(address: &str) -> bool {
+    address.starts_with(S3)
+}
+
+/// Opens the archive at an address: a directory, `file:///absolute/path`, or `s3://bucket/prefix`,
+/// for which the settings count.
+pub fn open(
+    address: &str,
+    settings: &S3Settings,
+) -> Result<Box<dyn ArchiveSource + Send + Sync>, SourceError> {
+    if is_s3(address) {
+        open_s3(address, settings)
+    } else {
+        Ok(Box::new(FileSource::open(address)?))
+    }
+}
+
+#[cfg(feature = "s3")]
+fn open_s3(
+    address: &str,
+    settings: &S3Settings,
+) -> Result<Box<dyn ArchiveSource + Send + Sync>, SourceError> {
+    Ok(Box::new(S3Source::open(address, settings)?))
+}
+
+#[cfg(not(feature = "s3"))]
+fn open_s3(
+    address: &str,
+    _settings: &S3Settings,
+) -> Result<Box<dyn ArchiveSource + Send + Sync>, SourceError> {
+    let reason = "this program was built without the feature `s3`, so it reads directories only";
+    Err(SourceError::Settings(format!("`{address}`: {reason}")))
+}
