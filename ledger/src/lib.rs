@@ -2,7 +2,7 @@
 //!
 //! Here, in the order that data meets it: [`names`], [`time`], [`key`], [`payload`],
 //! [`submission`], [`entry`], [`merkle`], [`note`], [`receipt`], [`chunk`], [`hour`],
-//! [`checkpoint`], [`succession`] and [`mod@line`] (the seal keys), [`layout`], [`chain`] (the key
+//! [`checkpoint`], [`succession`] and [`mod@line`] (the seal keys), [`prune`], [`layout`], [`chain`] (the key
 //! state of a workspace) and [`verify`] (the state machine that checks an archive).
 //!
 //! Not here: files, sockets, clocks, randomness, threads. The caller brings bytes and times; so
@@ -24,6 +24,7 @@ pub mod merkle;
 pub mod names;
 pub mod note;
 pub mod payload;
+pub mod prune;
 pub mod receipt;
 pub mod submission;
 pub mod succession;

@@ -60,7 +60,7 @@ impl fmt::Display for Cutoff {
 }
 
 /// A reason in words: it has one spelling, so no white space around it.
-fn reason(text: &str) -> Result<String, &'static str> {
+pub(crate) fn reason(text: &str) -> Result<String, &'static str> {
     if text.len() > TEXT_BYTES {
         Err("a reason has at most 1024 bytes")
     } else if text.trim() != text {
