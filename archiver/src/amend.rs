@@ -11,6 +11,7 @@ use ledger::layout::{Artefact, Range};
 use ledger::names::{EventId, Origin, Seq, Workspace};
 use ledger::note::{Note, VerifierKey};
 use ledger::time::Micros;
+use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row as _};
 use verifier::audit::check_chunk;
 use verifier::rows::{ChunkRows, ChunkWriter, RowsError};
@@ -32,6 +33,30 @@ pub struct Place {
     pub note: Digest,
     /// Which leaf of the log that note is.
     pub log_index: u64,
+    /// Whether the log says that its object is gone.
+    pub pruned: bool,
+}
+
+/// A statement that reads where chunks lie: out of these rows of `sealed_chunks`, those with this condition.
+macro_rules! places_sql {
+    ($from:literal, $where:literal) => {
+        concat!(
+            "SELECT c.first_seq, c.last_seq, c.hour, coalesce(a.erasure, 0) AS erasure,
+                    coalesce(a.manifest_hash, c.manifest_hash) AS manifest_hash,
+                    coalesce(a.log_index, c.log_index) AS log_index,
+                    EXISTS (SELECT FROM pruned_chunks p
+                            WHERE p.workspace = c.workspace AND p.first_seq = c.first_seq) AS pruned
+             FROM ",
+            $from,
+            " c
+             LEFT JOIN LATERAL (
+                 SELECT erasure, manifest_hash, log_index FROM amended_chunks a
+                 WHERE a.workspace = c.workspace AND a.first_seq = c.first_seq
+                 ORDER BY erasure DESC LIMIT 1
+             ) a ON true ",
+            $where
+        )
+    };
 }
 
 impl Place {
@@ -41,33 +66,52 @@ impl Place {
         workspace: &Workspace,
         seq: Seq,
     ) -> Result<Option<Self>, sqlx::Error> {
-        let row = sqlx::query(
-            "SELECT c.first_seq, c.last_seq, c.hour, coalesce(a.erasure, 0) AS erasure,
-                    coalesce(a.manifest_hash, c.manifest_hash) AS manifest_hash,
-                    coalesce(a.log_index, c.log_index) AS log_index
-             FROM (SELECT * FROM sealed_chunks WHERE workspace = $1 AND first_seq <= $2
-                   ORDER BY first_seq DESC LIMIT 1) c
-             LEFT JOIN LATERAL (
-                 SELECT erasure, manifest_hash, log_index FROM amended_chunks a
-                 WHERE a.workspace = c.workspace AND a.first_seq = c.first_seq
-                 ORDER BY erasure DESC LIMIT 1
-             ) a ON true
-             WHERE c.last_seq >= $2",
-        )
+        let row = sqlx::query(places_sql!(
+            "(SELECT * FROM sealed_chunks WHERE workspace = $1 AND first_seq <= $2
+              ORDER BY first_seq DESC LIMIT 1)",
+            "WHERE c.last_seq >= $2"
+        ))
         .bind(workspace.as_str())
         .bind(seq.get().cast_signed())
         .fetch_optional(conn)
         .await?;
-        let Some(row) = row else { return Ok(None) };
-        let seq = |column| Seq::new(unsigned(&row, column)?).ok_or(sqlx::Error::RowNotFound);
+        row.map(|row| Self::read(workspace, &row)).transpose()
+    }
+
+    /// The chunks of a workspace that are not pruned and whose hour began before `before`
+    /// (microseconds since 1970), in the order of the chain.
+    pub async fn all(
+        conn: &mut PgConnection,
+        workspace: &Workspace,
+        from: i64,
+        before: i64,
+    ) -> Result<Vec<Self>, sqlx::Error> {
+        let rows = sqlx::query(places_sql!(
+            "sealed_chunks",
+            "WHERE c.workspace = $1 AND c.hour >= $2 AND c.hour < $3 AND NOT EXISTS (
+                 SELECT FROM pruned_chunks p
+                 WHERE p.workspace = c.workspace AND p.first_seq = c.first_seq
+             ) ORDER BY c.first_seq"
+        ))
+        .bind(workspace.as_str())
+        .bind(from)
+        .bind(before)
+        .fetch_all(conn)
+        .await?;
+        rows.iter().map(|row| Self::read(workspace, row)).collect()
+    }
+
+    fn read(workspace: &Workspace, row: &PgRow) -> Result<Self, sqlx::Error> {
+        let seq = |column| Seq::new(unsigned(row, column)?).ok_or(sqlx::Error::RowNotFound);
         let hour = Micros::new(row.try_get("hour")?).ok_or(sqlx::Error::RowNotFound)?.hour();
         let (first_seq, last_seq) = (seq("first_seq")?, seq("last_seq")?);
-        Ok(Some(Self {
+        Ok(Self {
             range: Range { workspace: workspace.clone(), hour, first_seq, last_seq },
-            erasure: decoded("erasure", u32::try_from(unsigned(&row, "erasure")?))?,
-            note: Digest::from_bytes(bytes(&row, "manifest_hash")?),
-            log_index: unsigned(&row, "log_index")?,
-        }))
+            erasure: decoded("erasure", u32::try_from(unsigned(row, "erasure")?))?,
+            note: Digest::from_bytes(bytes(row, "manifest_hash")?),
+            log_index: unsigned(row, "log_index")?,
+            pruned: row.try_get("pruned")?,
+        })
     }
 }
 
@@ -102,7 +146,7 @@ impl InForce {
         let mark = body.map_err(MarkError::from).and_then(|body| Mark::of(body, *note, origin));
         let manifest = match mark {
             Ok(Mark::Chunk { manifest, .. } | Mark::Amendment { manifest, .. }) => *manifest,
-            Ok(Mark::Hour { .. } | Mark::Keys { .. }) => {
+            Ok(Mark::Hour { .. } | Mark::Prune(_) | Mark::Keys { .. }) => {
                 return Err(wrong(&copy, "it is no manifest".to_owned()).into());
             }
             Err(error) => return Err(wrong(&copy, error.to_string()).into()),
@@ -114,13 +158,30 @@ impl InForce {
         Ok(Self { manifest, note: *note, object })
     }
 
-    fn rows(&self) -> Result<ChunkRows, RowsError> {
+    /// Whether one of its entries is the ledger's own: such a chunk stays, as keys and erasures hang on it.
+    pub fn has_ledger_events(&self) -> Result<bool, SealError> {
+        let wrong = |error| self.wrong(&error);
+        for batch in self.rows().map_err(wrong)? {
+            let batch = batch.map_err(wrong)?;
+            // The mark of an erased payload looks like one.
+            let own = |row: &Row<'_>| {
+                row.payload.is_some() && row.derived.event_type.starts_with(RESERVED)
+            };
+            if batch.rows().any(|row| own(&row)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Its rows, in order.
+    pub(crate) fn rows(&self) -> Result<ChunkRows, RowsError> {
         let ChunkManifest { origin, workspace, .. } = &self.manifest;
         ChunkRows::open(self.object.clone(), origin, workspace, self.manifest.rows())
     }
 
     /// What a step over its rows came to grief over.
-    fn wrong(&self, error: &RowsError) -> SealError {
+    pub(crate) fn wrong(&self, error: &RowsError) -> SealError {
         let (key, problem) = (self.manifest.object.clone(), error.to_string());
         Disagreement::Sealed { key, problem }.into()
     }

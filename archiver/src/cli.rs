@@ -4,7 +4,9 @@
 //! stopped because ledger, database and store disagree, so that someone must look.
 
 mod keys;
+mod retain;
 mod service;
+mod status;
 
 use std::fmt;
 use std::io::Write as _;
@@ -22,16 +24,17 @@ use verifier::store::{self, FileSource, SourceError};
 use verifier::trust::{self, TrustError};
 
 use keys::{KeygenArguments, RevokeArguments, RotateArguments};
+use retain::RetainArguments;
 
 use crate::SealError;
 use crate::config::{Config, ConfigError, Settings};
 use crate::erase::Outcome;
 use crate::keyfile;
-use crate::passes::{self, Failure};
+use crate::passes;
 use crate::restore::{RestoreError, Restored, restore};
 use crate::rotate::{Change, Changed};
 use crate::seal::{Archiver, Sealed, SealedHour};
-use crate::status::{Status, status};
+use crate::status::Status;
 use crate::step::Probe;
 use crate::vault::{self, Guarantee, Guarantees, S3Vault, Vault, VaultError};
 
@@ -60,12 +63,14 @@ struct Cli {
 
 #[derive(Clone, Debug, Subcommand)]
 enum Command {
-    /// Seal each hour as it closes and carry out erasures, until told to stop (SIGTERM)
+    /// Seal each hour as it closes, carry out erasures and retention, until told to stop (SIGTERM)
     Run,
     /// Seal every hour that has closed, once
     Seal,
     /// Take payloads out of archive and database that their chains erase, once
     Erase,
+    /// Let go what the retention policy does not keep any longer, once
+    Retain(RetainArguments),
     /// Say what is sealed, what waits, and how the last passes ended
     Status(StatusArguments),
     /// Make a seal key
@@ -100,7 +105,7 @@ struct RestoreArguments {
 enum CliError {
     #[error(transparent)]
     Config(#[from] ConfigError),
-    #[error("name a command: run, seal, erase, status, rotate, revoke, keygen or restore")]
+    #[error("name a command: run, seal, erase, retain, status, rotate, revoke, keygen or restore")]
     NoCommand,
     #[error("the system's clock stands before 1970 or after 9999: set it")]
     Clock,
@@ -123,6 +128,7 @@ impl CliError {
             | Self::NoCommand
             | Self::TrustFile { .. }
             | Self::Trust(_)
+            | Self::Seal(SealError::Policy(_))
             | Self::Seal(SealError::Vault(VaultError::Source(SourceError::Settings(_)))) => 2,
             Self::Clock | Self::Print(_) => 3,
             Self::Seal(error) => error.code(),
@@ -179,6 +185,10 @@ impl Cli {
                     let erased = erase(&config).await?;
                     Ok((erased.to_string(), erased_json(&erased), 0))
                 }
+                Command::Retain(arguments) => {
+                    let retained = retain::retain(&config, arguments).await?;
+                    Ok((retained.to_string(), retain::json(&retained), 0))
+                }
                 Command::Restore(arguments) => {
                     let restored = restore_from(&config, arguments).await?;
                     Ok((restored.to_string(), restored_json(&restored), 0))
@@ -195,7 +205,7 @@ impl Cli {
                     let pool = pool(&config)?;
                     let status = look(&config, &pool).await?;
                     let code = if check { status.code(max_hours_behind) } else { 0 };
-                    Ok((status.to_string(), status_json(&status), code))
+                    Ok((status.to_string(), status::json(&status), code))
                 }
             }
         })?;
@@ -215,11 +225,11 @@ async fn look(config: &Config, pool: &PgPool) -> Result<Status, CliError> {
     let address = &config.archive_url;
     let mut status = if store::is_s3(address) {
         let vault = S3Vault::open(address, &config.s3).map_err(SealError::from)?;
-        status(pool, &vault, Some(&vault), now()?).await?
+        crate::status::status(pool, &vault, Some(&vault), now()?).await?
     } else {
         // Looking makes no directory, and of a directory it is known what it does.
         let source = FileSource::open(address).map_err(SealError::from)?;
-        status(pool, &source, None, now()?).await?
+        crate::status::status(pool, &source, None, now()?).await?
     };
     // Who looks need not be able to read the key.
     status.plain_key_file =
@@ -386,65 +396,5 @@ fn erased_json(erased: &Outcome) -> Value {
         "kept_objects": erased.kept,
         "recovered_leaves": erased.recovered,
         "log_size": erased.log_size,
-    })
-}
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.last_hour {
-            None => writeln!(f, "nothing is sealed yet, {} hours wait", self.hours_behind)?,
-            Some(hour) => {
-                writeln!(f, "sealed through {hour}, {} hours behind the clock", self.hours_behind)?
-            }
-        }
-        writeln!(f, "the log has {} leaves of {} workspaces", self.log_size, self.workspaces)?;
-        match self.stored_log_size {
-            Some(size) if size == self.log_size => {}
-            None if self.log_size == 0 => {}
-            None => writeln!(f, "the store has no readable checkpoint")?,
-            Some(size) => writeln!(f, "the store's checkpoint has {size} leaves: run seal")?,
-        }
-        if let Some(at) = self.passes.ok_at {
-            writeln!(f, "the last pass that ended well was at {at}")?;
-        }
-        if let Some(Failure { at, code, error }) = &self.passes.last {
-            let failures = self.passes.failures;
-            writeln!(
-                f,
-                "{failures} passes FAILED since, the last at {at} (exit code {code}): {error}"
-            )?;
-        }
-        if let Some((key, since)) = &self.seal_key {
-            writeln!(f, "the seal key in force since leaf {since} is {key}")?;
-        }
-        if let Some(key) = &self.change_begun {
-            writeln!(f, "a change of the seal key to {key} was begun and is to be finished")?;
-        }
-        if self.plain_key_file {
-            writeln!(f, "the seal key's file is not encrypted: docs/operating/seal-key.md")?;
-        }
-        write_guarantees(f, self.guarantees)
-    }
-}
-
-fn status_json(status: &Status) -> Value {
-    json!({
-        "last_hour": status.last_hour.map(|hour| hour.to_string()),
-        "hours_behind": status.hours_behind,
-        "log_size": status.log_size,
-        "stored_log_size": status.stored_log_size,
-        "workspaces": status.workspaces,
-        "seal_key": status.seal_key.as_ref().map(|(key, _)| key.to_string()),
-        "seal_key_since": status.seal_key.as_ref().map(|(_, since)| since),
-        "seal_key_change_begun": status.change_begun.as_ref().map(ToString::to_string),
-        "seal_key_file_encrypted": !status.plain_key_file,
-        "guarantees": guarantees_json(status.guarantees),
-        "last_ok_at": status.passes.ok_at.map(|at| at.to_string()),
-        "failures": status.passes.failures,
-        "last_failure": status.passes.last.as_ref().map(|failure| json!({
-            "at": failure.at.to_string(),
-            "code": failure.code,
-            "error": failure.error,
-        })),
     })
 }

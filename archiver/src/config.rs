@@ -132,6 +132,7 @@ struct ArchiveSection {
     grace_seconds: Option<u64>,
     chunk_rows: Option<u64>,
     chunk_mib: Option<u64>,
+    retention_policy: Option<PathBuf>,
     #[serde(default)]
     s3: S3Settings,
 }
@@ -178,6 +179,10 @@ pub struct Settings {
     /// Most payload of a chunk [archive.chunk_mib]
     #[arg(long, env = "TALLY_ARCHIVE_CHUNK_MIB", value_name = "MIB", global = true)]
     chunk_mib: Option<u64>,
+    /// TOML file that says how long records are kept; for ever where it is not set
+    /// [archive.retention_policy]
+    #[arg(long, env = "TALLY_ARCHIVE_RETENTION_POLICY", value_name = "FILE", global = true)]
+    retention_policy: Option<PathBuf>,
     /// How the log lines of `run` look, text by default [telemetry.log_format]
     #[arg(long, env = "TALLY_TELEMETRY_LOG_FORMAT", value_name = "FORMAT", global = true)]
     log_format: Option<LogFormat>,
@@ -204,6 +209,8 @@ pub struct Config {
     pub grace: Duration,
     /// How much goes into a chunk.
     pub limits: Limits,
+    /// The file that says how long records are kept; for ever where there is none.
+    pub retention_policy: Option<PathBuf>,
     /// How log lines look.
     pub log_format: LogFormat,
 }
@@ -273,6 +280,7 @@ impl Settings {
         let mib = self.chunk_mib.or(file.archive.chunk_mib);
         Ok(Config {
             limits: limits(rows, mib)?,
+            retention_policy: self.retention_policy.or(file.archive.retention_policy),
             log_format: self.log_format.or(file.telemetry.log_format).unwrap_or_default(),
             origin: Origin::new(&origin)?,
             database_url: database_url.ok_or(missing("database.url", "TALLY_DATABASE_URL"))?,
@@ -326,6 +334,9 @@ impl fmt::Display for Config {
         writeln!(f, "grace_seconds = {}", self.grace.as_secs())?;
         writeln!(f, "chunk_rows = {}", self.limits.rows)?;
         writeln!(f, "chunk_mib = {}", self.limits.payload_bytes / MIB)?;
+        if let Some(path) = &self.retention_policy {
+            writeln!(f, "retention_policy = {path:?}")?;
+        }
         if self.s3 == S3Settings::default() {
             return Ok(());
         }

@@ -1,13 +1,15 @@
 //! The daemon: a pass as soon as an hour has closed, for as long as it runs.
 //!
-//! A **pass** seals every hour that has closed, then carries out what is asked to be erased. What went
+//! A **pass** seals every hour that has closed, then carries out what is asked to be erased, then lets go
+//! what the retention policy does not keep, where there is one. What went
 //! wrong is tried again, later each time; where someone must look first, the daemon ends, as trying
 //! again would only hide it. Where another archiver is at work, this one stands by.
 //!
 //! Here: when, and what is told of it. Not here: what a pass does (see [`crate::seal`],
-//! [`crate::erase`]). It keeps nothing of its own, so whatever kills it, the next one goes on from
+//! [`crate::erase`], [`mod@crate::retain`]). It keeps nothing of its own, so whatever kills it, the next one goes on from
 //! database and store.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -18,6 +20,8 @@ use tokio::time::{Instant, timeout};
 use crate::SealError;
 use crate::erase::Outcome;
 use crate::passes;
+use crate::policy::RetentionPolicy;
+use crate::retain::{ArchivedDay, PrunedRun, Retained};
 use crate::seal::{Archiver, Sealed, SealedHour, first_open_hour};
 use crate::step::{Probe, Step};
 
@@ -65,18 +69,25 @@ impl Probe for Stop {
 }
 
 /// When passes are made.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Schedule {
     /// How long an hour stays open after its end.
     pub grace: Duration,
     /// How often the clock is looked at.
     pub tick: Duration,
+    /// The file that says how long records are kept, read in each pass; for ever where there is none.
+    pub retention: Option<PathBuf>,
 }
 
 impl Schedule {
-    /// With the grace of the settings.
-    pub fn new(grace: Duration) -> Self {
-        Self { grace, tick: TICK }
+    /// By the settings.
+    pub fn new(grace: Duration, retention: Option<PathBuf>) -> Self {
+        Self { grace, tick: TICK, retention }
+    }
+
+    /// How long records are kept, as the file says it now.
+    pub fn policy(&self) -> Result<Option<RetentionPolicy>, SealError> {
+        Ok(self.retention.as_deref().map(RetentionPolicy::read).transpose()?)
     }
 }
 
@@ -85,7 +96,7 @@ impl Schedule {
 /// the system's clock gives no time of this format.
 pub async fn run(
     archiver: &Archiver<'_>,
-    schedule: Schedule,
+    schedule: &Schedule,
     now: &(dyn Fn() -> Option<Micros> + Sync),
     stop: &Stop,
 ) -> Result<(), SealError> {
@@ -97,7 +108,7 @@ pub async fn run(
         if let Some((at, hour)) = open.filter(|(_, hour)| done.is_none_or(|done| done < *hour))
             && Instant::now() >= not_before
         {
-            match pass(archiver, at, schedule.grace).await {
+            match pass(archiver, at, schedule).await {
                 Ok(()) => (done, failures) = (Some(hour), 0),
                 Err(SealError::Stopped(step)) => {
                     tracing::info!(?step, "stopped between two steps");
@@ -124,13 +135,16 @@ pub async fn run(
 }
 
 /// One pass, and what it tells.
-async fn pass(archiver: &Archiver<'_>, now: Micros, grace: Duration) -> Result<(), SealError> {
+async fn pass(archiver: &Archiver<'_>, now: Micros, schedule: &Schedule) -> Result<(), SealError> {
     let start = Instant::now();
     let done = async {
-        let sealed = archiver.seal(now, grace).await?;
+        let sealed = archiver.seal(now, schedule.grace).await?;
         tell_sealed(&sealed, start.elapsed());
         let erased = archiver.erase().await?;
         tell_erased(&erased);
+        if let Some(policy) = schedule.policy()? {
+            tell_retained(&archiver.retain(&policy, now).await?);
+        }
         Ok(())
     };
     let done: Result<(), SealError> = done.await;
@@ -159,5 +173,18 @@ fn tell_erased(erased: &Outcome) {
     }
     for key in &erased.kept {
         tracing::warn!(key, "the store keeps an object that still has what was erased");
+    }
+}
+
+fn tell_retained(retained: &Retained) {
+    for ArchivedDay { day, payloads } in &retained.days {
+        tracing::info!(day = %day.date(), payloads, "the day's payloads left the database");
+    }
+    for PrunedRun { workspace, first_seq, last_seq, chunks, .. } in &retained.pruned {
+        let (first_seq, last_seq) = (first_seq.get(), last_seq.get());
+        tracing::info!(%workspace, first_seq, last_seq, chunks, "pruned from the archive");
+    }
+    for key in &retained.kept {
+        tracing::warn!(key, "the store keeps an object that the log says is pruned");
     }
 }

@@ -32,6 +32,7 @@
 use ledger::layout::{Artefact, Range};
 use ledger::names::{Seq, Workspace};
 use ledger::time::Micros;
+use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row as _};
 
 use crate::amend::{InForce, Place};
@@ -144,6 +145,10 @@ impl Archiver<'_> {
             }
             let place = self.place(conn, &request.workspace, *seq).await?;
             done = place.range.last_seq.get();
+            // There is nothing left of it to take a payload out of.
+            if place.pruned {
+                continue;
+            }
             let chunk = self.in_force(start, &place)?;
             if let Some((manifest, object)) = chunk.without(&erased)? {
                 drop(chunk);
@@ -193,7 +198,7 @@ impl Archiver<'_> {
         })
     }
 
-    fn in_force(&self, start: &Start, place: &Place) -> Result<InForce, SealError> {
+    pub(crate) fn in_force(&self, start: &Start, place: &Place) -> Result<InForce, SealError> {
         InForce::load(self.vault, start.line.at(place.log_index), &self.origin, place)
     }
 
@@ -225,13 +230,15 @@ async fn amended(conn: &mut PgConnection) -> Result<Vec<(Range, u32)>, SealError
     )
     .fetch_all(conn)
     .await?;
-    let read = |row| {
-        let seq = |column| Seq::new(unsigned(row, column)?).ok_or(sqlx::Error::RowNotFound);
-        let hour = Micros::new(row.try_get("hour")?).ok_or(sqlx::Error::RowNotFound)?.hour();
-        let workspace = decoded("workspace", Workspace::new(row.try_get("workspace")?))?;
-        let (first_seq, last_seq) = (seq("first_seq")?, seq("last_seq")?);
-        let erasure = decoded("erasure", u32::try_from(unsigned(row, "erasure")?))?;
-        Ok((Range { workspace, hour, first_seq, last_seq }, erasure))
-    };
-    rows.iter().map(read).collect()
+    Ok(rows.iter().map(range).collect::<Result<_, _>>()?)
+}
+
+/// Reads where a chunk lies, and how often it was amended.
+pub(crate) fn range(row: &PgRow) -> Result<(Range, u32), sqlx::Error> {
+    let seq = |column| Seq::new(unsigned(row, column)?).ok_or(sqlx::Error::RowNotFound);
+    let hour = Micros::new(row.try_get("hour")?).ok_or(sqlx::Error::RowNotFound)?.hour();
+    let workspace = decoded("workspace", Workspace::new(row.try_get("workspace")?))?;
+    let (first_seq, last_seq) = (seq("first_seq")?, seq("last_seq")?);
+    let erasure = decoded("erasure", u32::try_from(unsigned(row, "erasure")?))?;
+    Ok((Range { workspace, hour, first_seq, last_seq }, erasure))
 }

@@ -7,6 +7,7 @@ use verifier::store::SourceError;
 
 use crate::chunk::ChunkError;
 use crate::log::LogError;
+use crate::policy::PolicyError;
 use crate::state::MarkError;
 use crate::step::Step;
 use crate::vault::VaultError;
@@ -130,6 +131,27 @@ pub enum Disagreement {
         /// What is wrong.
         problem: String,
     },
+    /// The database has other records than the archive: neither is to go.
+    #[error(
+        "seq {seq} of {workspace} is not the same in the database as it is sealed ({column}), so that \
+         nothing of its day goes: find out which one was changed"
+    )]
+    Differs {
+        /// The workspace.
+        workspace: Workspace,
+        /// The entry.
+        seq: u64,
+        /// The first column that differs.
+        column: &'static str,
+    },
+    /// Prune records that were begun do not follow on the log.
+    #[error("the prune record kept for leaf {index} has no place in a log of {size} leaves")]
+    Planned {
+        /// Which leaf it was to be.
+        index: u64,
+        /// Leaves in the log.
+        size: u64,
+    },
     /// An object that is sealed is not in the store as it was sealed.
     #[error("`{key}` in the store is not what was sealed: {problem}")]
     Sealed {
@@ -170,6 +192,9 @@ pub enum SealError {
     /// The database failed.
     #[error("the database: {0}")]
     Database(#[from] sqlx::Error),
+    /// The retention policy cannot be used.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// The store failed.
     #[error("the store: {0}")]
     Vault(#[from] VaultError),
@@ -207,6 +232,7 @@ impl SealError {
             | Self::FenceBusy(_)
             | Self::NoLedger
             | Self::Signer(_)
+            | Self::Policy(_)
             | Self::Database(_)
             | Self::Vault(_)
             | Self::Log(_)

@@ -1,7 +1,7 @@
 //! Seals closed hours of the ledger into a signed, logged Parquet archive.
 //!
-//! Here: sealing ([`seal`]), erasing ([`erase`]) and changing the seal key ([`rotate`]), each the order of
-//! its effects, and what they are made of ([`chunk`], [`amend`], [`erasure`], [`keys`], [`log`],
+//! Here: sealing ([`seal`]), erasing ([`erase`]), retention ([`retain`], by a [`policy`]) and changing the
+//! seal key ([`rotate`]), each the order of its effects, and what they are made of ([`chunk`], [`amend`], [`erasure`], [`keys`], [`log`],
 //! [`publish`], [`recover`]); restoring a database from the archive ([`restore`]); sealing every hour, for as
 //! long as it runs ([`daemon`], [`passes`]); the write side of the store ([`vault`]), the database as the
 //! archiver sees it
@@ -9,7 +9,7 @@
 //!
 //! Not here: what is hashed and signed, and every check over it (see the `ledger` crate); Parquet
 //! and the read side of the store (see `verifier`). Records are read and never changed, but for
-//! payloads that their own chain erases; only an empty database is ever filled.
+//! payloads that their own chain erases and days whose payloads the archive alone keeps; only an empty database is ever filled.
 
 pub mod amend;
 pub mod chunk;
@@ -24,10 +24,12 @@ pub mod keys;
 pub mod lock;
 pub mod log;
 pub mod passes;
+pub mod policy;
 pub mod publish;
 pub mod records;
 pub mod recover;
 pub mod restore;
+pub mod retain;
 pub mod rotate;
 pub mod seal;
 pub mod state;

@@ -8,8 +8,12 @@ use sqlx::{PgConnection, Row as _};
 
 use crate::chunk::{Recorded, Submission};
 
-/// Submissions whose frames are fetched at a time. Of their events, one submission's are held.
+/// Submissions whose frames are fetched at a time.
 const FRAMES: i64 = 256;
+
+/// Events that are fetched at a time, by whole submissions: a question for each would take longer than
+/// its answer, and many large payloads would take much memory.
+const EVENTS: i64 = 2_048;
 
 /// The submissions of one workspace from a seq on, up to a time.
 pub struct Records<'a> {
@@ -17,6 +21,8 @@ pub struct Records<'a> {
     next_seq: i64,
     before: i64,
     frames: VecDeque<Frame>,
+    /// With their events.
+    ready: VecDeque<Submission>,
     done: bool,
 }
 
@@ -75,8 +81,8 @@ impl<'a> Records<'a> {
     /// Starts at `first_seq`, which opens a submission, and ends before the first submission that
     /// was recorded at `before` (microseconds since 1970) or later.
     pub fn new(workspace: &'a Workspace, first_seq: i64, before: i64) -> Self {
-        let frames = VecDeque::new();
-        Self { workspace, next_seq: first_seq, before, frames, done: false }
+        let (frames, ready) = (VecDeque::new(), VecDeque::new());
+        Self { workspace, next_seq: first_seq, before, frames, ready, done: false }
     }
 
     /// The next submission with its events.
@@ -84,27 +90,53 @@ impl<'a> Records<'a> {
         &mut self,
         conn: &mut PgConnection,
     ) -> Result<Option<Submission>, sqlx::Error> {
-        if self.frames.is_empty() && !self.done {
-            self.fetch_frames(conn).await?;
+        if self.ready.is_empty() {
+            if self.frames.is_empty() && !self.done {
+                self.fetch_frames(conn).await?;
+            }
+            self.fetch_events(conn).await?;
         }
-        let Some(Frame { count, mut submission }) = self.frames.pop_front() else {
-            return Ok(None);
+        Ok(self.ready.pop_front())
+    }
+
+    /// Fetches the events of the next frames.
+    async fn fetch_events(&mut self, conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let (first_seq, mut events) = (self.next_seq, 0_i64);
+        let mut group = Vec::new();
+        while events < EVENTS
+            && let Some(frame) = self.frames.pop_front()
+        {
+            events = events.saturating_add(frame.count);
+            group.push(frame);
+        }
+        let (Some(first), Some(last)) = (group.first(), group.last()) else {
+            return Ok(());
         };
         let rows = sqlx::query(
             "SELECT seq, uuid_send(event_id) AS event_id, payload_digest, link, payload
-             FROM entries WHERE workspace = $1 AND seq >= $2 AND seq < $3 AND recorded_at = $4
+             FROM entries WHERE workspace = $1 AND seq >= $2 AND seq < $3
+               AND recorded_at >= $4 AND recorded_at <= $5
              ORDER BY seq",
         )
         .bind(self.workspace.as_str())
-        .bind(self.next_seq)
-        .bind(self.next_seq.saturating_add(count))
-        // All of a submission share it: it names the one day to look into.
-        .bind(submission.recorded_at)
+        .bind(first_seq)
+        .bind(first_seq.saturating_add(events))
+        // Times never fall along a chain: these name the days to look into.
+        .bind(first.submission.recorded_at)
+        .bind(last.submission.recorded_at)
         .fetch_all(conn)
         .await?;
-        self.next_seq = self.next_seq.saturating_add(count);
-        submission.events = rows.iter().map(recorded).collect::<Result<_, _>>()?;
-        Ok(Some(submission))
+        let mut rows = rows.iter().map(recorded).peekable();
+        for Frame { count, mut submission } in group {
+            self.next_seq = self.next_seq.saturating_add(count);
+            let end = self.next_seq.cast_unsigned();
+            let ours = |row: &Result<Recorded, _>| row.as_ref().map_or(true, |row| row.seq < end);
+            while let Some(row) = rows.next_if(ours) {
+                submission.events.push(row?);
+            }
+            self.ready.push_back(submission);
+        }
+        Ok(())
     }
 
     async fn fetch_frames(&mut self, conn: &mut PgConnection) -> Result<(), sqlx::Error> {

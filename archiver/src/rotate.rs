@@ -83,6 +83,7 @@ impl Archiver<'_> {
         if !is_done(change, &start) {
             if let Change::Succeed { .. } = change {
                 self.check_in_force(&start)?;
+                self.finish_prunes(&mut conn, &mut start).await?;
                 self.seal_closed(&mut conn, &mut start, now, grace).await?;
                 self.carry_out_all(&mut conn, &mut start).await?;
             }
@@ -160,6 +161,8 @@ impl Archiver<'_> {
         self.log_leaf(&mut Batch::new(start), note.to_owned())?;
         let index = start.log.size().cast_signed();
         let mut tx = conn.begin().await?;
+        // What the key before has signed and not logged has no place behind this.
+        sqlx::query("DELETE FROM planned_prunes").execute(&mut *tx).await?;
         keys::keep(&mut tx, &start.line).await?;
         keys::insert(index, note).execute(&mut *tx).await?;
         tx.commit().await?;

@@ -12,6 +12,7 @@ use ledger::line::{KeyLine, LineError};
 use ledger::merkle::Frontier;
 use ledger::names::{Origin, Seq, Workspace};
 use ledger::note::{BodyError, Note, NoteError};
+use ledger::prune::PruneRecord;
 use ledger::time::{Hour, Micros};
 use sqlx::{PgConnection, Row as _};
 
@@ -42,6 +43,8 @@ pub enum Mark {
         /// `H` of the hour's note.
         note: Digest,
     },
+    /// The record that chunks' objects are gone.
+    Prune(Box<PruneRecord>),
     /// A note about the seal keys.
     Keys {
         /// The seal keys behind it.
@@ -61,8 +64,8 @@ pub enum MarkError {
     /// It does not follow from the seal keys before it, or the one in force did not sign it.
     #[error(transparent)]
     Line(#[from] LineError),
-    /// It is neither a chunk's manifest nor an hour note.
-    #[error("it is neither a chunk's manifest nor an hour note: {0}")]
+    /// It is of no kind that an archiver of this version writes.
+    #[error("it is no chunk's manifest, hour note, prune record or note about the seal keys: {0}")]
     Body(#[from] BodyError),
     /// It is of another ledger.
     #[error("it is of the ledger {0}")]
@@ -99,10 +102,17 @@ impl Mark {
                     (Self::Amendment { manifest, note }, of)
                 }
             }
-            Err(BodyError::Kind { .. }) => {
-                let HourNote { hour, origin, .. } = HourNote::parse(body)?;
-                (Self::Hour { hour, note }, origin)
-            }
+            Err(BodyError::Kind { .. }) => match PruneRecord::parse(body) {
+                Ok(record) => {
+                    let of = record.origin.clone();
+                    (Self::Prune(Box::new(record)), of)
+                }
+                Err(BodyError::Kind { .. }) => {
+                    let HourNote { hour, origin, .. } = HourNote::parse(body)?;
+                    (Self::Hour { hour, note }, origin)
+                }
+                Err(error) => return Err(error.into()),
+            },
             Err(error) => return Err(error.into()),
         };
         if of == *origin { Ok(mark) } else { Err(MarkError::Origin(of)) }
@@ -112,7 +122,9 @@ impl Mark {
     pub fn through(&self) -> Option<Micros> {
         match self {
             Self::Hour { hour, .. } => Micros::new(hour.end()),
-            Self::Chunk { .. } | Self::Amendment { .. } | Self::Keys { .. } => None,
+            Self::Chunk { .. } | Self::Amendment { .. } | Self::Prune(_) | Self::Keys { .. } => {
+                None
+            }
         }
     }
 }
@@ -146,6 +158,8 @@ impl State {
             }
             // Links stay, and `prev_manifest` always names an original.
             Mark::Amendment { .. } => {}
+            // The chain goes on by its manifests, which stay.
+            Mark::Prune(_) => {}
             // See `crate::recover::Start::line`.
             Mark::Keys { .. } => {}
             Mark::Hour { hour, note } => self.last_hour = Some((*hour, *note)),
@@ -257,6 +271,15 @@ pub async fn save(
             .bind(manifest.workspace.as_str())
             .bind(manifest.first_seq.get().cast_signed())
             .bind(i64::from(manifest.erasure())),
+            Mark::Prune(record) => sqlx::query(
+                "INSERT INTO pruned_chunks (log_index, workspace, first_seq)
+                 SELECT $1, workspace, first_seq FROM sealed_chunks
+                 WHERE workspace = $2 AND first_seq >= $3 AND last_seq <= $4",
+            )
+            .bind(index)
+            .bind(record.workspace.as_str())
+            .bind(record.first_seq.get().cast_signed())
+            .bind(record.last_seq.get().cast_signed()),
             Mark::Hour { hour, note } => sqlx::query(
                 "INSERT INTO sealed_hours (log_index, note_hash, hour) VALUES ($1, $2, $3)",
             )
@@ -270,6 +293,11 @@ pub async fn save(
         };
         insert.execute(&mut *tx).await?;
     }
+    // What was planned is logged now.
+    sqlx::query("DELETE FROM planned_prunes WHERE log_index < $1")
+        .bind(size)
+        .execute(&mut *tx)
+        .await?;
     sqlx::query(
         "INSERT INTO published (log_size, checkpoint) VALUES ($1, $2)
          ON CONFLICT (one) DO UPDATE SET log_size = $1, checkpoint = $2",

@@ -4,12 +4,13 @@ use ledger::checkpoint::Checkpoint;
 use ledger::layout::Artefact;
 use ledger::note::{Note, VerifierKey};
 use ledger::time::{Hour, Micros};
-use sqlx::PgPool;
-use verifier::store::ArchiveSource;
+use sqlx::{PgPool, Row as _};
+use verifier::store::{ArchiveSource, Lock};
 
 use crate::SealError;
 use crate::keys;
 use crate::passes::Passes;
+use crate::records::unsigned;
 use crate::seal::first_hour;
 use crate::state::{Published, State};
 use crate::vault::{Guarantees, Vault};
@@ -37,6 +38,12 @@ pub struct Status {
     pub plain_key_file: bool,
     /// What the store guarantees, as far as it was found out.
     pub guarantees: Guarantees,
+    /// Whether the store locks what is sealed, by the note of the last hour.
+    pub lock: Lock,
+    /// Days in the database with payloads, and the first hour of the oldest one.
+    pub days: (u64, Option<Hour>),
+    /// Chunks that the log says are pruned, and how many of them the store may still have.
+    pub pruned: (u64, u64),
     /// How the last passes ended.
     pub passes: Passes,
 }
@@ -79,6 +86,19 @@ pub async fn status(
         (Some(vault), Some(hour)) => vault.probe(&Artefact::HourNote(hour).to_string())?,
         _ => Guarantees::default(),
     };
+    let lock = match last_hour {
+        Some(hour) => source.lock(&Artefact::HourNote(hour).to_string())?,
+        None => Lock::Unknown,
+    };
+    let days = sqlx::query(
+        "SELECT count(*) AS days, min(day) AS oldest FROM days WHERE archived_at IS NULL",
+    );
+    let days = days.fetch_one(&mut *conn).await?;
+    let oldest = days.try_get::<Option<i64>, _>("oldest")?.and_then(Micros::new);
+    let pruned = sqlx::query(
+        "SELECT count(*) AS pruned, count(*) FILTER (WHERE removed_at IS NULL) AS left FROM pruned_chunks",
+    );
+    let pruned = pruned.fetch_one(&mut *conn).await?;
     let line = keys::load(&mut conn).await?;
     let log_size = published.map_or(0, |published| published.size);
     let pending = keys::pending(&mut conn, log_size).await?;
@@ -92,6 +112,9 @@ pub async fn status(
         stored_log_size: checkpoint.map(|checkpoint| checkpoint.size),
         workspaces: u64::try_from(state.tails().count()).unwrap_or(u64::MAX),
         guarantees,
+        lock,
+        days: (unsigned(&days, "days")?, oldest.map(Micros::hour)),
+        pruned: (unsigned(&pruned, "pruned")?, unsigned(&pruned, "left")?),
         passes,
     })
 }

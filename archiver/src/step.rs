@@ -1,4 +1,5 @@
-//! The steps of sealing, erasing and changing the seal key, by name, so that a test can stop between any two of them.
+//! The steps of sealing, erasing, retention and changing the seal key, by name, so that a test can stop
+//! between any two of them.
 
 /// A step that has just been taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +30,12 @@ pub enum Step {
     Marked,
     /// The note by which the seal key changes is in the database; nothing else of it is anywhere.
     ChangeKept,
-    /// Objects that hold erased payloads are gone.
+    /// Objects that hold erased payloads, or are pruned, are gone.
     Removed,
+    /// The payloads of a day have left the database.
+    DayArchived,
+    /// Prune records are in the database; nothing else of them is anywhere.
+    PrunesKept,
     /// The database holds the erased payloads no more.
     Erased,
 }
@@ -60,6 +65,18 @@ impl Step {
         Self::CheckpointPut,
         Self::Trimmed,
         Self::Marked,
+    ];
+
+    /// Those of retention, in order.
+    pub const RETAINING: [Self; 8] = [
+        Self::DayArchived,
+        Self::PrunesKept,
+        Self::BundlesPut,
+        Self::TilesPut,
+        Self::CheckpointPut,
+        Self::Trimmed,
+        Self::Marked,
+        Self::Removed,
     ];
 
     /// Those of erasing, in order.

@@ -29,6 +29,8 @@ pub struct Archivers<'a> {
     pub grace: Duration,
     /// Most rows of a chunk.
     pub rows: u64,
+    /// The retention policy, for work that needs one.
+    pub retention: Option<PathBuf>,
 }
 
 impl Archivers<'_> {
@@ -51,6 +53,9 @@ impl Archivers<'_> {
         .flatten()
         .collect();
         arguments.extend(["--archive".into(), self.archive.into()]);
+        if let Some(policy) = &self.retention {
+            arguments.extend(["--retention".into(), policy.clone().into()]);
+        }
         arguments.extend(["--seal-key".into(), self.seal_key.clone().into()]);
         Ok(arguments)
     }

@@ -43,7 +43,10 @@ pub(super) fn run(config: &Config) -> Result<(), CliError> {
         "sealing each hour as it closes"
     );
     let now = || now().ok();
-    runtime.block_on(daemon::run(&archiver, Schedule::new(config.grace), &now, &stop))?;
+    let schedule = Schedule::new(config.grace, config.retention_policy.clone());
+    // A policy that cannot be used is told now, and not after the first hour.
+    schedule.policy()?;
+    runtime.block_on(daemon::run(&archiver, &schedule, &now, &stop))?;
     tracing::info!("stopped");
     Ok(())
 }

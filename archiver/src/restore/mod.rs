@@ -37,7 +37,7 @@ use ledger::merkle::{Frontier, leaf_hash};
 use ledger::names::{Origin, Seq, Workspace};
 use ledger::note::{Note, VerifierKey};
 use ledger::time::Micros;
-use ledger::verify::{Finding, Policy, Severity, Trust, Verdict};
+use ledger::verify::{Check, Finding, Policy, Severity, Trust, Verdict};
 use sqlx::{Connection as _, PgConnection, PgPool};
 use verifier::audit::{self, Progress, check_chunk};
 use verifier::rows::{ChunkRows, RowsError};
@@ -66,6 +66,12 @@ pub enum RestoreError {
         /// The first findings.
         findings: Vec<Finding>,
     },
+    /// Objects of the archive were let go by a retention policy.
+    #[error(
+        "the archive is not whole: {0}. What was pruned is in no archive any more, so no database that \
+         knows every event can be made of it: restore from a backup of Postgres"
+    )]
+    Pruned(Box<Finding>),
     /// The archive gave other bytes than those that were verified a moment ago.
     #[error(
         "the archive is not what it was when it was verified, a moment ago ({0}): is an archiver at \
@@ -119,6 +125,7 @@ impl RestoreError {
     pub fn code(&self) -> u8 {
         match self {
             Self::Archive { verdict: Verdict::Tampered, .. }
+            | Self::Pruned(_)
             | Self::Changed(_)
             | Self::Leaf { .. }
             | Self::NotEmpty(_)
@@ -166,6 +173,9 @@ pub async fn restore<S: ArchiveSource + Sync>(
             |f: &Finding| matches!(f.check.severity(), Severity::Tampering | Severity::Unfinished);
         let findings = report.findings.into_iter().filter(grave).take(FINDINGS).collect();
         return Err(RestoreError::Archive { verdict: report.verdict, findings });
+    }
+    if let Some(pruned) = report.findings.iter().find(|finding| finding.check == Check::Pruned) {
+        return Err(RestoreError::Pruned(Box::new(pruned.clone())));
     }
     let verified = report.checkpoint.map(|input| input.sha256);
     // Without a leaf, there is nothing that a key would have to be known for.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use verifier::store::{ArchiveSource, FileSource, SourceError};
+use verifier::store::{ArchiveSource, FileSource, Lock, SourceError};
 
 use super::{Guarantee, Guarantees, Removal, Vault, VaultError};
 
@@ -80,6 +80,10 @@ impl ArchiveSource for FileVault {
 
     fn list(&self) -> Result<Vec<String>, SourceError> {
         self.source.list()
+    }
+
+    fn lock(&self, key: &str) -> Result<Lock, SourceError> {
+        self.source.lock(key)
     }
 }
 

@@ -6,7 +6,7 @@ use object_store::{
     Error, ObjectStore as _, ObjectStoreExt as _, PutMode, PutOptions, PutPayload, UpdateVersion,
 };
 use verifier::store::s3::reason::{Meaning, meaning, told};
-use verifier::store::{ArchiveSource, S3Settings, S3Source, SourceError};
+use verifier::store::{ArchiveSource, Lock, S3Settings, S3Source, SourceError};
 
 use super::{Guarantee, Guarantees, Removal, Vault, VaultError};
 
@@ -132,6 +132,10 @@ impl ArchiveSource for S3Vault {
 
     fn list(&self) -> Result<Vec<String>, SourceError> {
         self.source.list()
+    }
+
+    fn lock(&self, key: &str) -> Result<Lock, SourceError> {
+        self.source.lock(key)
     }
 }
 

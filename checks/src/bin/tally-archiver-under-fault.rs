@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use archiver::chunk::Limits;
+use archiver::policy::RetentionPolicy;
 use archiver::seal::Archiver;
 use archiver::step::{Probe, Step};
 use archiver::vault::FileVault;
@@ -49,6 +50,9 @@ struct Cli {
     /// Most bytes of payload of a chunk.
     #[arg(long, default_value_t = 1 << 20)]
     payload_bytes: u64,
+    /// The retention policy, for `retain`.
+    #[arg(long)]
+    retention: Option<PathBuf>,
     /// Whether to be killed at all.
     #[arg(long)]
     live: bool,
@@ -64,6 +68,7 @@ struct Cli {
 enum Work {
     Seal,
     Erase,
+    Retain,
 }
 
 /// Kills the process at one passage of one step.
@@ -119,6 +124,10 @@ async fn work(cli: Cli) -> Result<(), Box<dyn Error>> {
     match cli.work {
         Work::Seal => drop(archiver.seal(now, Duration::from_secs(cli.grace)).await?),
         Work::Erase => drop(archiver.erase().await?),
+        Work::Retain => {
+            let policy = cli.retention.ok_or("`retain` needs --retention")?;
+            drop(archiver.retain(&RetentionPolicy::read(&policy)?, now).await?);
+        }
     }
     Ok(())
 }

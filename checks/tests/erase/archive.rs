@@ -96,7 +96,7 @@ async fn the_daemon_seals_and_then_erases() {
     let mut world = World::of_three_hours().await;
     world.stop().await;
     let ledger = world.copy();
-    ledger.run_daemon(at(3)).await;
+    ledger.run_daemon(at(3), None).await;
     assert_eq!(ledger.withheld().await.len(), ERASED.len());
     for n in ERASED {
         assert_eq!(ledger.traces(n).await, (vec![], vec![]), "event {n}");

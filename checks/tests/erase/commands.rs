@@ -7,7 +7,7 @@ use checks::bin_path::tally;
 use crate::world::{World, at, event, id, shown};
 
 /// Runs a program; its exit code, and what it says on both outputs.
-fn run(world: &World, program: &str, arguments: &[&str]) -> (i32, String) {
+pub fn run(world: &World, program: &str, arguments: &[&str]) -> (i32, String) {
     let mut command = Command::new(tally(program));
     command.current_dir(&world.rig.directory).env_clear().args(arguments);
     let output = command.output().unwrap();

@@ -1,4 +1,5 @@
-//! Erasure, from the request to the last copy: on a real database, a real directory, and the service
+//! Erasure, from the request to the last copy, and retention, from the policy to the last object: on a real
+//! database, a real directory, and the service
 //! that takes the request (FAULTS row 27).
 //!
 //! Every payload to be erased holds a canary, which is looked for in every object, decoded, and in
@@ -17,4 +18,6 @@ mod database;
 mod door;
 mod faults;
 mod restore;
+mod retain;
+mod retain_faults;
 mod world;

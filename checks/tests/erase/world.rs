@@ -1,4 +1,5 @@
-//! A ledger of three hours: two to be sealed, and one in which erasures are asked for.
+//! A ledger of three hours: two to be sealed, and one in which erasures are asked for; or of three days,
+//! of which much is to go.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,6 +10,8 @@ use archiver::chunk::Limits;
 use archiver::daemon::{self, Schedule, Stop};
 use archiver::erase::Outcome;
 use archiver::erasure::Erased;
+use archiver::policy::RetentionPolicy;
+use archiver::retain::{Retained, rehearse};
 use archiver::seal::{Archiver, Sealed};
 use archiver::step::Probe;
 use archiver::vault::FileVault;
@@ -121,6 +124,34 @@ impl World {
         world.record((13..15).map(event).collect()).await;
         world.record(vec![erasure(101, &[2, 3, 5, 13])]).await;
         world.record(vec![erasure(102, &[1, 2])]).await;
+        world
+    }
+
+    /// Three days, and two more in which nothing happens; all times are of 2026-11.
+    ///
+    /// | hour | events | seqs, by chunk |
+    /// |---|---|---|
+    /// | 23T16 | the workspace opens; 1 to 3 | 1-4 |
+    /// | 23T17 | 4 to 9 | 5-7, 8-10 |
+    /// | 24T16 | 10 to 12 | 11-13 |
+    /// | 24T17 | a request to erase 5 | 14 |
+    /// | 24T18 | 13 to 15 | 15-17 |
+    /// | 25T16 | 16 to 18 | 18-20 |
+    pub async fn of_three_days() -> Self {
+        let mut world = Self::new().await;
+        world.record((1..4).map(event).collect()).await;
+        world.clock.reach(at(1));
+        world.record((4..7).map(event).collect()).await;
+        world.record((7..10).map(event).collect()).await;
+        world.clock.reach(at(24));
+        world.record((10..13).map(event).collect()).await;
+        world.clock.reach(at(25));
+        world.record(vec![erasure(101, &[5])]).await;
+        world.clock.reach(at(26));
+        world.record((13..16).map(event).collect()).await;
+        world.clock.reach(at(48));
+        world.record((16..19).map(event).collect()).await;
+        world.clock.reach(at(5 * 24));
         world
     }
 
@@ -243,11 +274,32 @@ impl Copy {
         self.archiver(&self.vault(), probe).erase().await
     }
 
+    pub async fn retain_with(
+        &self,
+        policy: &str,
+        now: Micros,
+        probe: &dyn Probe,
+    ) -> Result<Retained, SealError> {
+        let policy = RetentionPolicy::parse(policy).unwrap();
+        self.archiver(&self.vault(), probe).retain(&policy, now).await
+    }
+
+    pub async fn retain(&self, policy: &str, now: Micros) -> Retained {
+        self.retain_with(policy, now, &()).await.unwrap()
+    }
+
+    /// What retention would do.
+    pub async fn rehearse(&self, policy: &str, now: Micros) -> Retained {
+        let policy = RetentionPolicy::parse(policy).unwrap();
+        rehearse(&mut self.pool.acquire().await.unwrap(), &policy, now).await.unwrap()
+    }
+
     /// Lets the daemon work at this time, until its first pass has ended well.
-    pub async fn run_daemon(&self, now: Micros) {
+    pub async fn run_daemon(&self, now: Micros, retention: Option<PathBuf>) {
         let (vault, stop) = (self.vault(), Stop::new());
         let archiver = self.archiver(&vault, &stop);
-        let schedule = Schedule { grace: Duration::ZERO, tick: Duration::from_millis(5) };
+        let tick = Duration::from_millis(5);
+        let schedule = Schedule { grace: Duration::ZERO, tick, retention };
         let told = async {
             let ended = "SELECT count(*) FROM passes WHERE ok_at IS NOT NULL";
             while sqlx::query_scalar::<_, i64>(ended).fetch_one(&self.pool).await.unwrap() == 0 {
@@ -256,12 +308,14 @@ impl Copy {
             stop.stop();
         };
         let now = || Some(now);
-        let (ended, ()) = tokio::join!(daemon::run(&archiver, schedule, &now, &stop), told);
+        let (ended, ()) = tokio::join!(daemon::run(&archiver, &schedule, &now, &stop), told);
         ended.unwrap();
     }
 
     /// Works in a process of its own, which is killed after so many steps; whether it was.
     pub async fn is_killed(&self, work: &str, now: Micros, steps: u64) -> bool {
+        let retention = self.keys.join("retention.toml");
+
         let archivers = Archivers {
             program: Path::new(env!("CARGO_BIN_EXE_tally-archiver-under-fault")),
             origin: &self.origin,
@@ -270,6 +324,7 @@ impl Copy {
             seal_key: self.keys.join("keys/seal.pem"),
             grace: Duration::ZERO,
             rows: ROWS,
+            retention: retention.exists().then_some(retention),
         };
         archivers.is_killed(work, now, None, steps).await.unwrap()
     }
@@ -288,6 +343,18 @@ impl Copy {
         let archiver = self.archiver(&vault, &());
         archiver.change_key(&change, "yearly", now, Duration::ZERO).await.unwrap();
         std::fs::rename(next, self.keys.join("keys/seal.pem")).unwrap();
+    }
+
+    /// Puts a new key in the place of the one in force, which was stolen.
+    pub async fn revoke(&self, now: Micros) {
+        let (vault, path) = (self.vault(), self.keys.join("keys/seal.pem"));
+        let stolen = ingest::keyfile::read(&path).unwrap();
+        let stolen = NoteSigner::seal(&self.origin, stolen).verifier().clone();
+        std::fs::remove_file(&path).unwrap();
+        ingest::keyfile::create(&path).unwrap();
+        let change = archiver::rotate::Change::Revoke { key: Box::new(stolen) };
+        let archiver = self.archiver(&vault, &());
+        archiver.change_key(&change, "stolen", now, Duration::ZERO).await.unwrap();
     }
 
     /// What an archiver gone bad might sign: a chunk without the payload at `seq`, which nothing
@@ -314,11 +381,20 @@ impl Copy {
         Archive::load(&self.archive).unwrap()
     }
 
+    /// Verifies as an auditor who allows what is recorded, and whose floor is that of the tests' policy.
+    pub fn verify_kept(&self, min_kept_days: u64) -> Report {
+        let allowed = Policy { allow_erased: true, allow_pruned: true, ..Policy::default() };
+        self.verify_by(Policy { min_kept_days, ..allowed })
+    }
+
     pub fn verify(&self, allow_erased: bool) -> Report {
+        self.verify_by(Policy { allow_erased, ..Policy::default() })
+    }
+
+    fn verify_by(&self, policy: Policy) -> Report {
         let trust = std::fs::read_to_string(self.keys.join("trust.toml")).unwrap();
         let trust = verifier::trust::parse(&trust).unwrap();
         let source = FileSource::open(&self.archive.to_string_lossy()).unwrap();
-        let policy = Policy { allow_erased, ..Policy::default() };
         verifier::audit::verify(&source, trust, policy, &())
     }
 

@@ -194,8 +194,9 @@ async fn hours_close_while_events_come_in_at_full_load() {
         let signer = Arc::new(NoteSigner::seal(&origin, key));
         let limits = Limits { rows: 500, payload_bytes: 1 << 20 };
         let archiver = Archiver { pool, vault: &vault, signer, origin, limits, probe: &*told };
-        let schedule = Schedule { grace: Duration::ZERO, tick: Duration::from_millis(5) };
-        daemon::run(&archiver, schedule, &|| Some(watch.now()), &told).await
+        let tick = Duration::from_millis(5);
+        let schedule = Schedule { grace: Duration::ZERO, tick, retention: None };
+        daemon::run(&archiver, &schedule, &|| Some(watch.now()), &told).await
     });
     let sealed = async |through: i64| {
         let start = Instant::now();

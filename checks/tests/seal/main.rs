@@ -129,6 +129,7 @@ impl World {
             seal_key,
             grace: GRACE,
             rows: ROWS as u64,
+            retention: None,
         }
     }
 

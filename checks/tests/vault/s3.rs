@@ -7,11 +7,14 @@ use std::time::Duration;
 use archiver::vault::{Guarantee, Guarantees, Removal, S3Vault, Vault as _, VaultError};
 use checks::store::flaky::{Act, Fault, Flaky};
 use checks::store::server::{Server, connect};
-use checks::store::{PREFIX, source, with_silence};
+use checks::store::{ADDRESS, PREFIX, source, with_silence};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
-use verifier::store::{ArchiveSource as _, OBJECT_BYTES_MAX, S3Settings, S3Source, SourceError};
+use verifier::store::s3::Patience;
+use verifier::store::{
+    ArchiveSource as _, Lock, OBJECT_BYTES_MAX, S3Settings, S3Source, SourceError,
+};
 
 use super::suite::{KEY, race, suite};
 
@@ -138,6 +141,12 @@ async fn a_locked_object_stays_whatever_is_done() {
     assert!(matches!(vault.create(KEY, b"two"), Err(VaultError::Differs(_))));
     assert_eq!(vault.get(KEY).unwrap().unwrap(), b"one");
 
+    let store = server.connect().unwrap();
+    let source = S3Source::connected(store, ADDRESS, PREFIX, Patience::DEFAULT).unwrap();
+    let lock = source.lock(KEY).unwrap();
+    assert!(lock.as_str() == "compliance" && lock.until().unwrap().starts_with("20"), "{lock}");
+    assert_eq!(source.lock("hours/none").unwrap(), Lock::Unknown);
+
     // Not by deleting its version either: what the lock is for.
     let url = format!("{}/tally/{PREFIX}/{KEY}", server.endpoint());
     let client = reqwest::Client::new();
@@ -156,6 +165,20 @@ async fn a_locked_object_stays_whatever_is_done() {
     assert_eq!(vault.remove(KEY).unwrap(), Removal::Gone);
     assert_eq!(vault.get(KEY).unwrap(), None);
     assert_eq!(ask(reqwest::Method::GET, version).await.unwrap().bytes().await.unwrap(), "one");
+}
+
+#[test]
+fn a_store_that_locks_nothing_says_so() {
+    let server = Server::files().unwrap();
+    let store = server.connect().unwrap();
+    let source = S3Source::connected(store, ADDRESS, PREFIX, Patience::DEFAULT).unwrap();
+    vault(server.connect().unwrap()).create(KEY, b"one").unwrap();
+    assert_eq!(source.lock(KEY).unwrap(), Lock::Open);
+    let gone = server.connect().unwrap();
+    drop(server);
+    let patience = Patience { silence: Duration::from_millis(200), ..Patience::DEFAULT };
+    let source = S3Source::connected(gone, ADDRESS, PREFIX, patience).unwrap();
+    assert_eq!(source.lock(KEY).unwrap(), Lock::Unknown);
 }
 
 #[test]

@@ -10,11 +10,13 @@ use std::path::PathBuf;
 use ledger::limits::NOTE_BYTES;
 
 mod file;
+mod lock;
 #[cfg(feature = "s3")]
 pub mod s3;
 mod settings;
 
 pub use file::FileSource;
+pub use lock::Lock;
 #[cfg(feature = "s3")]
 pub use s3::S3Source;
 pub use settings::S3Settings;
@@ -113,6 +115,11 @@ pub trait ArchiveSource {
 
     /// The keys of all objects, in byte order.
     fn list(&self) -> Result<Vec<String>, SourceError>;
+
+    /// The lock that the store has on an object; unknown where it cannot be asked.
+    fn lock(&self, _key: &str) -> Result<Lock, SourceError> {
+        Ok(Lock::Unknown)
+    }
 }
 
 /// An archive that is opened by its address is as good as one of a known kind.
@@ -123,6 +130,10 @@ impl<S: ArchiveSource + ?Sized> ArchiveSource for Box<S> {
 
     fn list(&self) -> Result<Vec<String>, SourceError> {
         (**self).list()
+    }
+
+    fn lock(&self, key: &str) -> Result<Lock, SourceError> {
+        (**self).lock(key)
     }
 }
 

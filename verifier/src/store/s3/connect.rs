@@ -75,9 +75,8 @@ pub fn connect(bucket: &str, settings: &S3Settings) -> Result<AmazonS3, SourceEr
     connect_with(AmazonS3Builder::from_env(), bucket, settings)
 }
 
-/// What every request is told of its client: what the environment says (proxies, for instance), and
-/// which checksum comes with writes, as Object Lock wants to know that too.
-fn client() -> ClientOptions {
+/// What the environment says of every request's client: proxies, for instance.
+pub(super) fn from_env() -> ClientOptions {
     let mut options = ClientOptions::new();
     for (name, value) in std::env::vars_os() {
         let (Some(name), Some(value)) = (name.to_str(), value.to_str()) else { continue };
@@ -86,9 +85,14 @@ fn client() -> ClientOptions {
             options = options.with_config(key, value);
         }
     }
+    options.with_timeout(REQUEST)
+}
+
+/// The same, and which checksum comes with writes, as Object Lock wants to know that too.
+fn client() -> ClientOptions {
     let mut headers = HeaderMap::new();
     headers.insert("x-amz-sdk-checksum-algorithm", HeaderValue::from_static("SHA256"));
-    options.with_default_headers(headers).with_timeout(REQUEST)
+    from_env().with_default_headers(headers)
 }
 
 /// Connects to a bucket, with what a builder knows already, such as credentials.

@@ -7,6 +7,7 @@
 
 pub mod connect;
 mod engine;
+mod lock;
 pub mod reason;
 
 use std::sync::Arc;
@@ -14,11 +15,13 @@ use std::thread;
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
+use object_store::aws::AmazonS3;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 
-use super::{ArchiveSource, OBJECT_BYTES_MAX, OBJECTS_MAX, S3Settings, SourceError};
+use super::{ArchiveSource, Lock, OBJECT_BYTES_MAX, OBJECTS_MAX, S3Settings, SourceError};
 use engine::Engine;
+use lock::LockClient;
 use reason::{Meaning, meaning, told};
 
 /// How often a request is made before it has failed, and how long to wait before the second time;
@@ -73,6 +76,8 @@ pub struct S3Source {
     /// Segments joined by `/`, without one at either end; empty for the whole bucket.
     prefix: String,
     store: Arc<dyn ObjectStore>,
+    /// None over a store that is no connection to a bucket.
+    locks: Option<LockClient>,
     patience: Patience,
     engine: Engine,
 }
@@ -99,7 +104,21 @@ impl S3Source {
     pub fn open(address: &str, settings: &S3Settings) -> Result<Self, SourceError> {
         let (bucket, prefix) = connect::split(address)?;
         let store = connect::connect(bucket, settings)?;
-        Self::over(Arc::new(store), address, prefix, Patience::DEFAULT)
+        Self::connected(store, address, prefix, Patience::DEFAULT)
+    }
+
+    /// The archive below a prefix of a bucket that is connected to.
+    pub fn connected(
+        store: AmazonS3,
+        address: &str,
+        prefix: &str,
+        patience: Patience,
+    ) -> Result<Self, SourceError> {
+        let store = Arc::new(store);
+        let locks = LockClient::new(Arc::clone(&store), &connect::from_env());
+        let locks = locks.map_err(|error| SourceError::Settings(error.to_string()))?;
+        let source = Self::over(store, address, prefix, patience)?;
+        Ok(Self { locks: Some(locks), ..source })
     }
 
     /// The archive below a prefix of any store. The address is for messages.
@@ -115,7 +134,7 @@ impl S3Source {
         let engine =
             Engine::start().map_err(|error| SourceError::Io { key: address.to_owned(), error })?;
         let (address, prefix) = (address.to_owned(), prefix.to_owned());
-        Ok(Self { address, prefix, store, patience, engine })
+        Ok(Self { address, prefix, store, locks: None, patience, engine })
     }
 
     /// The connection.
@@ -294,5 +313,14 @@ impl ArchiveSource for S3Source {
                 return Err(error);
             }
         }
+    }
+
+    fn lock(&self, key: &str) -> Result<Lock, SourceError> {
+        let Some(locks) = self.locks.clone() else {
+            return Ok(Lock::Unknown);
+        };
+        let path = self.path(key)?;
+        // What fails here says nothing about the lock, and is no reason to stop.
+        Ok(self.ask(0, locks.lock(path))?.unwrap_or_default())
     }
 }
