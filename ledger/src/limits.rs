@@ -50,6 +50,11 @@ pub const TILE_WIDTH: u64 = 256;
 /// Largest entry in an entry bundle: its length is written as a `u16` (C2SP tlog-tiles).
 pub const BUNDLE_ENTRY_BYTES: usize = 65_535;
 
+/// For how many days an auditor asks records to have been kept before retention removes them, unless
+/// they say otherwise. Six months are asked for in many places, and the longest that six months come to
+/// are those from March to August: 184 days.
+pub const MIN_KEPT_DAYS: u64 = 184;
+
 const _: () = assert!(PAYLOAD_BYTES_DEFAULT <= PAYLOAD_BYTES_CEILING);
 const _: () = assert!(SUBMISSION_EVENTS_DEFAULT <= SUBMISSION_EVENTS_CEILING);
 // index_in_submission and submission_count are u16 in an entry.
