@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
+use checks::bin_path::tally;
 use ledger::verify::{Check, Policy, Report, Verdict};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -120,6 +121,33 @@ impl Pruned {
     }
 }
 
+/// An archive pruned as its log says: what the command says of it, by what the auditor asks for.
+fn assert_flags(place: &Path) {
+    let verify = |more: &[&str]| {
+        let output = Command::new(tally("tally-verify"))
+            .current_dir(place)
+            .args(["verify", "--archive", "archive", "--trust", "trust.toml"])
+            .args(more)
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    for (more, code, ids) in [
+        (&[][..], 4, &["T106", "T107"][..]),
+        (&["--allow-pruned"], 4, &["T107"]),
+        (&["--min-kept-days", "0"], 4, &["T106"]),
+        (&["--min-kept-days", "1", "--allow-pruned"], 4, &["T107"]),
+        (&["--min-kept-days", "0", "--allow-pruned"], 0, &[]),
+    ] {
+        let (found, text) = verify(more);
+        assert_eq!(found, Some(code), "{more:?}: {text}");
+        let named: Vec<_> = ["T106", "T107"].into_iter().filter(|id| text.contains(id)).collect();
+        assert_eq!(named, ids, "{more:?}: {text}");
+        assert!(text.contains("\npruned      2 events in 1 chunks"), "{text}");
+    }
+    assert_eq!(verify(&["--min-kept-days", "-1"]).0, Some(2));
+}
+
 #[test]
 fn both_verifiers_agree_on_pruned_archives() {
     let directory = tempfile::tempdir().unwrap();
@@ -145,6 +173,8 @@ fn both_verifiers_agree_on_pruned_archives() {
             early += i32::from(said.early);
         }
     }
+    let plain = cases.iter().position(|said| said.verdict == "short" && !said.early).unwrap();
+    assert_flags(&directory.path().join(plain.to_string()));
     assert!(short > 100 && early > 30 && tampered > 200, "{short} {early} {tampered}");
     tell(&format!(
         "retention: {} archives with chunks removed, both verifiers of one mind: {tampered} tampered, \
