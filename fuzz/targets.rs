@@ -13,6 +13,7 @@ use ledger::layout::{self, Artefact};
 use ledger::names::{EventId, Origin, Workspace};
 use ledger::note::{Note, VerifierKey};
 use ledger::payload::{self, Rules};
+use ledger::prune::PruneRecord;
 use ledger::receipt::{HeadNote, Receipt};
 use ledger::submission::Counter;
 use ledger::succession::KeyNote;
@@ -101,6 +102,10 @@ pub fn manifest(input: &[u8]) {
         KeyNote::parse(text).and_then(Result::ok).map(|note| {
             assert_ne!(note.old_key(), note.new_key());
             note.to_body()
+        }),
+        PruneRecord::parse(text).ok().map(|record| {
+            assert!(record.first_seq <= record.last_seq && record.chunks > 0);
+            record.to_body()
         }),
     ];
     let printed: Vec<String> = printed.into_iter().flatten().collect();

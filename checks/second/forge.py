@@ -52,6 +52,9 @@ class Forge:
         self.changes = {}  # leaf -> (body of a note about seal keys, who signs it, who is next)
         self.leaf_keys = {}  # leaf -> who signs it, where that is not the key in force
         self.checkpoint_key = None  # likewise
+        self.late = []  # what is done once all is sealed, each with this forge
+        self.amend_late = False  # whether payloads are erased only after that
+        self.move_last = None  # where in the log its last leaf stands
 
     # Recording -------------------------------------------------------------------------------
 
@@ -90,8 +93,8 @@ class Forge:
 
     def seal(self, directory):
         self.directory = Path(directory)
-        hours, heads, previous = self.link(), {}, p.ZERO
-        last_manifest, amendments = {}, []
+        hours, last_manifest, amendments = self.link(), {}, []
+        self.heads, self.previous = {}, p.ZERO
         for hour in range(min(hours), max(hours) + p.HOUR, p.HOUR):
             chunks = 0
             for workspace, parts in sorted(hours.get(hour, {}).items()):
@@ -100,19 +103,59 @@ class Forge:
                     last_manifest[workspace] = p.sha(note).hex()
                     if any(row.get("erase") for row in rows):
                         amendments.append((workspace, hour, part, rows, note))
-                    heads[workspace] = f"{workspace} {rows[-1]['seq']} {rows[-1]['link'].hex()}\n"
+                    head = f"{workspace} {rows[-1]['seq']} {rows[-1]['link'].hex()}\n"
+                    self.heads[workspace] = head
                     chunks += 1
-            if hour in self.skip_hours:
-                continue
-            lines = [heads[name].encode() for name in sorted(heads) if name not in self.hide]
-            root = p.root([p.leaf_hash(line) for line in lines]).hex()
-            text = note_of_hour(ORIGIN, hour, chunks, len(lines), root, previous)
-            note = self.log(text, f"hours/{hour_path(hour)}.note")
-            self.put(f"hours/{hour_path(hour)}.heads", b"".join(lines))
-            previous = p.sha(note).hex()
-        for workspace, hour, part, rows, note in amendments:
-            self.amend(workspace, hour, part, rows, note)
+            if hour not in self.skip_hours:
+                self.close(hour, chunks)
+        for step in (self.later, self.amend_all)[::1 if self.amend_late else -1]:
+            step(amendments)
         self.publish()
+
+    def close(self, hour, chunks=0):
+        names = [name for name in sorted(self.heads) if name not in self.hide]
+        lines = [self.heads[name].encode() for name in names]
+        root = p.root([p.leaf_hash(line) for line in lines]).hex()
+        text = note_of_hour(ORIGIN, hour, chunks, len(lines), root, self.previous)
+        note = self.log(text, f"hours/{hour_path(hour)}.note")
+        self.put(f"hours/{hour_path(hour)}.heads", b"".join(lines))
+        self.previous, self.last_hour = p.sha(note).hex(), hour
+
+    def later(self, _):
+        for step in self.late:
+            step(self)
+
+    def quiet(self, hours):
+        """So many hours without an event."""
+        for _ in range(hours):
+            self.close(self.last_hour + p.HOUR)
+
+    def prune(self, workspace, first, last, /, logged=True, removed=True, change=str, **lies):
+        """Logs that retention removes these chunks, and removes their objects."""
+        named = {}  # the newest note of each range
+        for note in self.notes:
+            if note.startswith(f"tallystick/chunk/v1\norigin {ORIGIN}\nworkspace {workspace}\n"
+                               .encode()):
+                seq = int(line_of(note, "first_seq"))
+                if first <= seq <= last:
+                    named[seq] = note
+        notes = [note for _, note in sorted(named.items())]
+        lines = {
+            "origin": ORIGIN, "workspace": workspace, "first_seq": first, "last_seq": last,
+            "chunks": len(notes),
+            "manifests_root": p.root([p.leaf_hash(p.sha(note)) for note in notes]).hex(),
+            "last_recorded_at": line_of(notes[-1], "last_recorded_at"), "keep_days": 0,
+            "reason": "as long as we say", "policy_sha256": p.sha(b"a policy").hex(),
+        } | lies
+        text = "".join(f"{name} {value}\n" for name, value in lines.items())
+        if logged:
+            self.log(change(f"tallystick/prune/v1\n{text}"))
+        for note in notes if removed else ():
+            (self.directory / line_of(note, "object")).unlink(missing_ok=True)
+
+    def amend_all(self, amendments):
+        for amendment in amendments:
+            self.amend(*amendment)
 
     def amend(self, workspace, hour, part, rows, note):
         """Writes the chunk again without the payloads that are erased."""
@@ -122,7 +165,7 @@ class Forge:
             if row.pop("erase", False):
                 row["payload"] = None
         self.chunk(workspace, hour, part, rows, before, p.sha(note).hex(), 1)
-        (self.directory / text.split("object ", 1)[1].split("\n", 1)[0]).unlink()
+        (self.directory / line_of(note, "object")).unlink(missing_ok=self.amend_late)
 
     def link(self):
         """Numbers and links every row; groups them as hour -> workspace -> parts."""
@@ -161,11 +204,12 @@ class Forge:
             f"object_sha256 {p.sha(data).hex()}", f"object_blake3 {blake3(data).hexdigest()}", "",
         ]), f"manifests/{path}.note")
 
-    def log(self, text, key):
+    def log(self, text, key=None):
         self.change_keys()
         note = sign_note(text, self.leaf_keys.get(len(self.notes), self.seal_key))
         self.notes.append(note)
-        self.put(key, note)
+        if key:
+            self.put(key, note)
         return note
 
     def change_keys(self):
@@ -179,6 +223,8 @@ class Forge:
 
     def publish(self):
         self.change_keys()
+        if self.move_last is not None:
+            self.notes.insert(self.move_last, self.notes.pop())
         hashes = [p.leaf_hash(note) for note in self.notes]
         entries = b"".join(len(note).to_bytes(2, "big") + note for note in self.notes)
         self.put(tile_path("entries", 0, len(hashes)), entries)
@@ -191,6 +237,11 @@ class Forge:
         path = self.directory / key
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
+
+
+def line_of(note, name):
+    """The value of a line of a note."""
+    return note.decode().split(f"\n{name} ", 1)[1].split("\n", 1)[0]
 
 
 def sign_note(text, *keys):

@@ -32,6 +32,8 @@ class Manifest:
         self.last_recorded_at = p.exact_time(values["last_recorded_at"], where)
         self.object = values["object"]
         self.amendment = 0
+        self.note = b""  # H of the whole note
+        self.pruned = False
         if not 1 <= self.first_seq <= self.last_seq:
             raise Bad(f"{where}: seqs {self.first_seq} to {self.last_seq}")
         if not self.hour <= self.first_recorded_at <= self.last_recorded_at < self.hour + p.HOUR:

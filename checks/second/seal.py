@@ -11,6 +11,15 @@ LINES = {
 }
 
 
+def check_reason(reason, where):
+    """A reason in words, as every note that has one spells it."""
+    if any(ord(char) < 0x20 or 0x7F <= ord(char) < 0xA0 for char in reason):
+        raise Bad(f"{where}: control character in the reason")
+    if reason != reason.strip() or len(reason.encode()) > 1024:
+        raise Bad(f"{where}: a reason of over 1,024 bytes, or with white space around it")
+    return reason
+
+
 def key_note(text, origin, where):
     """The values of a note about seal keys, its keys read; None for another kind."""
     kind = text.split("\n", 1)[0]
@@ -26,11 +35,7 @@ def key_note(text, origin, where):
         raise Bad(f"{where}: not a verifier key") from error
     if any(name != origin for name, _ in keys) or keys[0] == keys[1]:
         raise Bad(f"{where}: not two seal keys of this ledger")
-    reason = values["reason"]
-    if any(ord(char) < 0x20 or 0x7F <= ord(char) < 0xA0 for char in reason):
-        raise Bad(f"{where}: control character in the reason")
-    if reason != reason.strip() or len(reason.encode()) > 1024:
-        raise Bad(f"{where}: a reason of over 1,024 bytes, or with white space around it")
+    check_reason(values["reason"], where)
     return kind, *keys, values
 
 

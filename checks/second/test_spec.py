@@ -7,8 +7,15 @@ import unittest
 from pathlib import Path
 
 import primitives as p
+from notes import Manifest
+from prune import LINES as PRUNE_LINES
+from prune import MIN_KEPT_DAYS, PRUNE, Record
 
 SPEC = Path(__file__).resolve().parents[2] / "docs" / "spec"
+GOLDEN = SPEC / "vectors" / "golden" / "archive"
+PRUNED = ("workspace=acme/date=2026-11-23/hour=14/"
+          "00000000000000000064-00000000000000000065")
+POLICY = b"keep_days = 184\n"
 HEX = re.compile(r"(?<![0-9a-zA-Z_./=-])[0-9a-f]{16,}(?![0-9a-zA-Z_./=-])")
 
 
@@ -23,8 +30,27 @@ class Spec(unittest.TestCase):
         computed.append(base64.b64decode(root))
         leaves = [p.leaf_hash(bytes([i]) * i) for i in range(20)]
         computed += [*leaves, p.root(leaves[4:7])]
+        computed += [self.pruned(), p.leaf_hash(self.pruned()), p.sha(POLICY)]
         order = str(p.ORDER - 2**252)
         self.known = " ".join([text, order, *(value.hex() for value in computed)])
+
+    def pruned(self):
+        """H of the manifest's note of the chunk in the example of retention.md."""
+        return p.sha((GOLDEN / "manifests" / f"{PRUNED}.note").read_bytes())
+
+    def test_prune_record(self):
+        """The example of retention.md is a record that fits the golden log, once that is old enough."""
+        lines = (SPEC / "retention.md").read_text(encoding="utf-8").splitlines()
+        at = max(at for at, line in enumerate(lines) if line == f"    {PRUNE}")
+        text = "".join(f"{line[4:]}\n" for line in lines[at:at + 1 + len(PRUNE_LINES)])
+        record = Record(text, "ledger.example.com/golden", "retention.md")
+        note = (GOLDEN / "manifests" / f"{PRUNED}.note").read_bytes()
+        manifest = Manifest(note.decode().rpartition("\n\n")[0] + "\n", "ledger.example.com/golden", "golden")
+        manifest.note = p.sha(note)
+        self.assertEqual(record.chunks_of([manifest], manifest.hour), [manifest])
+        enough = p.exact_hour("2027-05-26T14:00:00Z", "retention.md")
+        self.assertIsNone(record.early(enough, MIN_KEPT_DAYS))
+        self.assertIsNotNone(record.early(enough - p.HOUR, MIN_KEPT_DAYS))
 
     def files(self):
         return sorted(SPEC.glob("*.md"))

@@ -1,6 +1,6 @@
 """A second verifier: walks an archive from its checkpoint to each payload.
 
-    python verify.py ARCHIVE_DIRECTORY TRUST_FILE
+    python verify.py ARCHIVE_DIRECTORY TRUST_FILE [MIN_KEPT_DAYS]
 
 Prints one line of JSON and exits 0 when every check holds; prints the first discrepancy and exits
 1 when one does not; exits 2 for a trust file that cannot be used. Written from the text of the
@@ -24,6 +24,7 @@ from keys import Keys
 from notes import Manifest, hour_path, note_of_hour
 from payload import I64_MAX, Refused, check
 from primitives import Bad
+from prune import MIN_KEPT_DAYS, PRUNE, Record
 from rows import DERIVED, read_rows
 from seal import LINES, Line
 
@@ -49,6 +50,8 @@ class Workspace:
         self.withheld = {}  # event_id -> seq of its null payload
         self.erasures = {}  # event_id -> newest seq that allows it to be withheld
         self.counters = {}
+        self.lowest = {}  # key -> lowest counter behind the last pruned chunk
+        self.pruned = {"chunks": 0, "events": 0}
 
     def head(self):
         last = self.manifests[-1]
@@ -56,7 +59,7 @@ class Workspace:
 
 
 class Audit:
-    def __init__(self, archive, trust):
+    def __init__(self, archive, trust, min_kept_days=MIN_KEPT_DAYS):
         self.archive = archive
         self.origin = trust["origin"]
         if not p.is_origin(self.origin):
@@ -75,6 +78,7 @@ class Audit:
         self.in_hour = []  # original manifests since the last hour note
         self.chunks = self.hours = 0
         self.superseded = []
+        self.min_kept_days, self.pruned_early = min_kept_days, []
 
     def run(self):
         leaves, checkpoint = self.read_log()
@@ -84,7 +88,10 @@ class Audit:
             self.take_leaf(index, leaf, text)
         for workspace in self.workspaces.values():
             for manifest in workspace.manifests:
-                self.check_chunk(workspace, manifest)
+                if manifest.pruned:
+                    self.pass_over(workspace, manifest)
+                else:
+                    self.check_chunk(workspace, manifest)
             self.check_withheld(workspace)
         for manifest in self.superseded:
             if self.archive.has(manifest.object):
@@ -136,18 +143,22 @@ class Audit:
             self.take_manifest(where, text, leaf)
         elif kind == "tallystick/hour/v1":
             self.take_hour(where, text, leaf)
+        elif kind == PRUNE:
+            self.take_prune(where, text)
         elif kind not in LINES:
             raise Bad(f"{where}: {kind!r} is a kind that this verifier does not know")
 
     def take_manifest(self, where, text, leaf):
         manifest = Manifest(text, self.origin, where)
-        digest = p.sha(leaf).hex()
+        manifest.note, digest = p.sha(leaf), p.sha(leaf).hex()
         workspace = self.workspaces.setdefault(
             manifest.workspace, Workspace(manifest.workspace, self.origin))
         if manifest.amends != p.ZERO:
             at = workspace.by_hash.pop(manifest.amends, None)
             if at is None:
                 raise Bad(f"{where}: amends a note that is not in force")
+            if workspace.manifests[at].pruned:
+                raise Bad(f"{where}: amends a chunk that was pruned")
             self.superseded.append(workspace.manifests[at])
             manifest.amend(workspace.manifests[at])
             workspace.manifests[at] = manifest
@@ -206,6 +217,14 @@ class Audit:
         self.hour, self.prev_hour, self.in_hour = hour, p.sha(leaf).hex(), []
         self.hours += 1
 
+    def take_prune(self, where, text):
+        record = Record(text, self.origin, where)
+        workspace = self.workspaces.get(record.workspace)
+        for manifest in record.chunks_of(workspace.manifests if workspace else [], self.hour):
+            manifest.pruned = True
+        early = record.early(self.hour, self.min_kept_days)
+        self.pruned_early += [early] if early else []
+
     # Chunks ----------------------------------------------------------------------------------
 
     def read_object(self, manifest):
@@ -217,6 +236,17 @@ class Audit:
         if blake3(data).hexdigest() != manifest.object_blake3:
             raise Bad(f"{key}: another BLAKE3 than the manifest states")
         return data
+
+    def pass_over(self, workspace, manifest):
+        """A chunk that retention has removed: what still lies there is as it was, and the chain goes
+        on behind it."""
+        if self.archive.has(manifest.object):
+            self.read_object(manifest)
+        workspace.link = bytes.fromhex(manifest.last_link)
+        workspace.recorded_at = manifest.last_recorded_at
+        workspace.pruned["chunks"] += 1
+        workspace.pruned["events"] += manifest.last_seq - manifest.first_seq + 1
+        workspace.lowest = {}
 
     def check_chunk(self, workspace, manifest):
         key = manifest.object
@@ -318,6 +348,7 @@ class Audit:
             raise Bad(f"{where}: counter {counter} used twice by {p.key_text(key)}")
         if counter:
             seen.add(counter)
+            workspace.lowest[key] = min(counter, workspace.lowest.get(key, counter))
         for event_id in workspace.keys.erased:
             workspace.erasures[event_id] = seq
         workspace.keys.erased = []
@@ -399,7 +430,9 @@ class Audit:
             "hours": self.hours,
             "last_hour": p.hour_text(self.hour) if self.hour is not None else None,
             "chunks": self.chunks,
-            "events": sum(w.manifests[-1].last_seq for w in self.workspaces.values()),
+            "events": sum(w.manifests[-1].last_seq - w.pruned["events"]
+                          for w in self.workspaces.values()),
+            "pruned_early": self.pruned_early,
             "unlogged": unlogged,
             "workspaces": {
                 name: {
@@ -407,11 +440,25 @@ class Audit:
                     "link": w.link.hex(),
                     "custodian_events": w.custodian_events,
                     "erased": len(w.withheld),
-                    "missing_counters": {p.key_text(k): gaps(seen)
-                                         for k, seen in sorted(w.counters.items()) if gaps(seen)},
+                    "pruned": w.pruned,
+                    "missing_counters": missing(w),
                 } for name, w in sorted(self.workspaces.items())
             },
         }
+
+
+def missing(workspace):
+    """The numbers that each key counted and the rows lack: where chunks were pruned, only those above
+    the lowest that the key used behind them."""
+    found = {}
+    for key, seen in sorted(workspace.counters.items()):
+        ranges = gaps(seen)
+        if workspace.pruned["chunks"]:
+            lowest = workspace.lowest.get(key, I64_MAX)
+            ranges = [(first, last) for first, last in ranges if first > lowest]
+        if ranges:
+            found[p.key_text(key)] = [list(pair) for pair in ranges]
+    return found
 
 
 def gaps(seen):
@@ -425,13 +472,13 @@ def gaps(seen):
 
 
 def main(arguments):
-    if len(arguments) != 2:
+    if len(arguments) not in (2, 3) or not all(days.isdecimal() for days in arguments[2:]):
         print(__doc__, file=sys.stderr)
         return 2
-    directory, trust_file = arguments
+    directory, trust_file, *days = arguments
     try:
         trust = tomllib.loads(Path(trust_file).read_text(encoding="utf-8"))
-        audit = Audit(Archive(directory), trust)
+        audit = Audit(Archive(directory), trust, *map(int, days))
     except (OSError, ValueError, KeyError, Bad) as error:
         print(f"the trust file {trust_file} cannot be used: {error}", file=sys.stderr)
         return 2

@@ -50,8 +50,8 @@ pub const TILE_WIDTH: u64 = 256;
 /// Largest entry in an entry bundle: its length is written as a `u16` (C2SP tlog-tiles).
 pub const BUNDLE_ENTRY_BYTES: usize = 65_535;
 
-/// Days that records are kept at least, unless an auditor or a policy says otherwise: the longest six
-/// months (1 March to 1 September), for article 19 of the EU AI Act.
+/// Days that records are kept at least, unless an auditor or a policy says otherwise. Six months are asked
+/// for in many places (article 19 of the EU AI Act, for one); the longest are those from March to August.
 pub const MIN_KEPT_DAYS: u64 = 184;
 
 const _: () = assert!(PAYLOAD_BYTES_DEFAULT <= PAYLOAD_BYTES_CEILING);

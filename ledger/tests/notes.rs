@@ -18,6 +18,7 @@ use ledger::note::{
     self, BodyError, Note, NoteError, NoteSigner, Signer, SignerError, VerifierKey,
     VerifierKeyError,
 };
+use ledger::prune::{PruneRecord, manifests_root};
 use ledger::receipt::{HeadNote, Receipt};
 use ledger::succession::{Cutoff, KeyNote, Revocation, Succession};
 use ledger::time::{Hour, Micros};
@@ -57,11 +58,26 @@ fn manifest() -> ChunkManifest {
     }
 }
 
+fn prune() -> PruneRecord {
+    PruneRecord {
+        origin: origin(),
+        workspace: Workspace::new("acme").unwrap(),
+        first_seq: Seq::new(7).unwrap(),
+        last_seq: Seq::new(9).unwrap(),
+        chunks: 2,
+        manifests_root: manifests_root(&[Digest::of(b"one"), Digest::of(b"two")]),
+        last_recorded_at: Micros::parse("2026-11-23T16:00:03.000003Z").unwrap(),
+        keep_days: 184,
+        reason: "six months".to_owned(),
+        policy_sha256: Digest::of(b"a policy"),
+    }
+}
+
 /// Whether a text is a body of one kind; where it is, it must print as the same text again.
 type Parses = fn(&str) -> bool;
 
 /// A body of each kind, and the parser of that kind.
-fn bodies() -> [(String, Parses); 7] {
+fn bodies() -> [(String, Parses); 8] {
     let at = Micros::parse("2026-11-23T16:00:00.000001Z").unwrap();
     let (workspace, link) = (Workspace::new("acme").unwrap(), Digest::of(b"link"));
     let receipt = Receipt {
@@ -121,6 +137,7 @@ fn bodies() -> [(String, Parses); 7] {
         (checkpoint.to_body(), same!(Checkpoint)),
         (succession.to_body(), same!(Succession)),
         (revocation.to_body(), same!(Revocation)),
+        (prune().to_body(), same!(PruneRecord)),
     ]
 }
 
@@ -406,7 +423,7 @@ fn byte() -> impl Strategy<Value = u8> {
 proptest! {
     #[test]
     fn a_changed_note_never_verifies_to_something_else(
-        kind in 0_usize..7,
+        kind in 0_usize..8,
         at: prop::sample::Index,
         byte in byte(),
         edit in 0_u8..3,
@@ -429,7 +446,7 @@ proptest! {
 
     #[test]
     fn a_changed_body_prints_as_it_was_read_or_is_refused(
-        kind in 0_usize..7,
+        kind in 0_usize..8,
         at: prop::sample::Index,
         byte in byte(),
         insert: bool,

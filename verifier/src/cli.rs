@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use ledger::hash::Digest;
+use ledger::limits::MIN_KEPT_DAYS;
 use ledger::names::Workspace;
 use ledger::time::Micros;
 use ledger::verify::{Policy, Report};
@@ -52,6 +53,12 @@ struct Verify {
     /// Payloads withheld by an erasure that the chain records do not fall short.
     #[arg(long)]
     allow_erased: bool,
+    /// Chunks removed by retention, as the log records it, do not fall short.
+    #[arg(long)]
+    allow_pruned: bool,
+    /// Fall short where retention removed records earlier than after so many days.
+    #[arg(long, value_name = "N", default_value_t = MIN_KEPT_DAYS)]
+    min_kept_days: u64,
     /// Print the report as JSON.
     #[arg(long)]
     json: bool,
@@ -114,6 +121,8 @@ impl Verify {
         let policy = Policy {
             expect_through: self.expect_through,
             allow_erased: self.allow_erased,
+            allow_pruned: self.allow_pruned,
+            min_kept_days: self.min_kept_days,
             workspace: self.workspace,
         };
         let bar = Bar::new();

@@ -7,47 +7,19 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::checkpoint::Checkpoint;
-use crate::chunk::ChunkManifest;
+use crate::chunk::{ChunkManifest, ObjectDigest};
 use crate::hash::Digest;
-use crate::key::PublicKey;
 use crate::layout::{self, Artefact, TileBuilder};
 use crate::limits::TILE_WIDTH;
-use crate::names::{Origin, Workspace};
-use crate::note::{Note, VerifierKey};
-use crate::succession::Cutoff;
-use crate::time::Micros;
+use crate::names::Workspace;
+use crate::note::Note;
 
 use super::chunk::ChunkOutcome;
 use super::finding::{Check, Finding, Place};
 use super::log::LogWalk;
-use super::report::{InputDigest, Report, Verdict, WorkspaceReport};
+use super::policy::{Policy, Trust};
+use super::report::{InputDigest, Pruned, Report, Verdict, WorkspaceReport};
 use super::workspace::WorkspaceCheck;
-
-/// What the auditor brings: never taken from the archive.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trust {
-    /// The ledger to verify.
-    pub origin: Origin,
-    /// Its seal keys: any one of those that have followed on each other is enough.
-    pub seal_keys: Vec<VerifierKey>,
-    /// Seal keys that were stolen, each with its cut-off.
-    pub revoked: Vec<(VerifierKey, Cutoff)>,
-    /// Its receipt keys.
-    pub receipt_keys: Vec<VerifierKey>,
-    /// The root keys that workspaces were created with, where the auditor knows them.
-    pub workspaces: BTreeMap<Workspace, Vec<PublicKey>>,
-}
-
-/// What the auditor asks for beyond an intact archive.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Policy {
-    /// The last hour that must be sealed; none where the auditor does not say.
-    pub expect_through: Option<Micros>,
-    /// Whether payloads withheld by a recorded erasure are in order.
-    pub allow_erased: bool,
-    /// The one workspace to verify; all where absent. The log is always walked whole.
-    pub workspace: Option<Workspace>,
-}
 
 /// What the audit needs next.
 #[derive(Clone, Debug)]
@@ -69,8 +41,18 @@ pub enum Need {
 #[derive(Debug)]
 pub(super) struct Expected {
     digest: Digest,
+    /// What a manifest states of it beyond that.
+    stated: Option<ObjectDigest>,
     missing: Option<Check>,
     differs: Check,
+}
+
+impl Expected {
+    /// An object that need not be there any more.
+    fn stale(stated: ObjectDigest) -> Self {
+        let (digest, differs) = (stated.sha256, Check::StaleObject);
+        Self { digest, stated: Some(stated), missing: None, differs }
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -301,7 +283,7 @@ impl Audit {
 
     fn expect_stale(&mut self, artefact: Artefact, digest: Digest) {
         let differs = Check::StaleObject;
-        self.expected.insert(artefact, Expected { digest, missing: None, differs });
+        self.expected.insert(artefact, Expected { digest, stated: None, missing: None, differs });
     }
 
     fn expect_tile(&mut self, tile: &Artefact, bytes: &[u8]) {
@@ -321,6 +303,7 @@ impl Audit {
         }
         let expected = Expected {
             digest: Digest::of(bytes),
+            stated: None,
             missing: Some(Check::LogMissing),
             differs: Check::TileWrong,
         };
@@ -373,28 +356,32 @@ impl Audit {
                 continue;
             }
             let (missing, differs) = (Some(Check::CopyMissing), Check::CopyDiffers);
-            self.expected.insert(artefact, Expected { digest, missing, differs });
+            self.expected.insert(artefact, Expected { digest, stated: None, missing, differs });
         }
         for (index, chunk) in self.walk.chunks.iter().enumerate() {
             if !self.in_scope(&chunk.manifest.workspace) {
                 continue;
             }
-            for before in &chunk.superseded {
-                if let Some(artefact) = Artefact::parse(&before.object) {
-                    let digest = before.digest.sha256;
-                    let (missing, differs) = (None, Check::StaleObject);
-                    self.expected.insert(artefact, Expected { digest, missing, differs });
+            // Of what was pruned, a store is asked for what it lists: the rest is gone for good.
+            let now =
+                Some(&chunk.manifest).filter(|m| chunk.pruned && self.listed.contains(&m.object));
+            for manifest in chunk.superseded.iter().chain(now) {
+                if let Some(artefact) = Artefact::parse(&manifest.object) {
+                    self.expected.insert(artefact, Expected::stale(manifest.digest));
                 }
             }
             self.order.push_back(index);
-            let manifest = Arc::clone(&chunk.manifest);
-            self.queue.push_back(Need::Chunk { index, manifest });
+            if !chunk.pruned {
+                let manifest = Arc::clone(&chunk.manifest);
+                self.queue.push_back(Need::Chunk { index, manifest });
+            }
         }
         self.queue.extend(self.expected.keys().cloned().map(Need::Object));
         if self.log_is_whole() {
             self.unknown_objects();
         }
         self.enter(Phase::Objects);
+        self.merge_ready();
         self.end_objects();
     }
 
@@ -413,6 +400,10 @@ impl Audit {
                     let differs = finding
                         .differs(format!("sha256 {}", expected.digest), format!("sha256 {found}"));
                     self.findings.push(differs);
+                } else if expected.stated.is_some_and(|stated| stated != ObjectDigest::of(bytes)) {
+                    let finding = Finding::new(expected.differs, place);
+                    self.findings
+                        .push(finding.because("its manifest states another size or BLAKE3"));
                 }
             }
         }
@@ -422,28 +413,33 @@ impl Audit {
     /// the log's.
     pub fn chunk(&mut self, index: usize, outcome: ChunkOutcome) {
         self.outcomes.insert(index, outcome);
-        while let Some(outcome) = self.order.front().and_then(|next| self.outcomes.remove(next)) {
-            let Some(index) = self.order.pop_front() else {
-                break;
-            };
-            self.merge(index, outcome);
-        }
+        self.merge_ready();
         self.outstanding = self.outstanding.saturating_sub(1);
         self.end_objects();
     }
 
-    fn merge(&mut self, index: usize, outcome: ChunkOutcome) {
-        let Some(chunk) = self.walk.chunks.get(index) else {
-            return;
-        };
-        let workspace = &chunk.manifest.workspace;
-        self.chunks += 1;
-        self.payload_bytes += outcome.payload_bytes;
-        let pinned = self.trust.workspaces.get(workspace);
-        self.workspaces
-            .entry(workspace.clone())
-            .or_insert_with(|| WorkspaceCheck::new(workspace.clone(), pinned.cloned()))
-            .chunk(outcome);
+    /// Merges what comes next in the log, up to the first chunk whose outcome is still awaited.
+    fn merge_ready(&mut self) {
+        while let Some(index) = self.order.front() {
+            let Some(chunk) = self.walk.chunks.get(*index) else { break };
+            let outcome = self.outcomes.remove(index);
+            if outcome.is_none() && !chunk.pruned {
+                break;
+            }
+            self.order.pop_front();
+            let workspace = &chunk.manifest.workspace;
+            let pinned = self.trust.workspaces.get(workspace);
+            let new = || WorkspaceCheck::new(workspace.clone(), pinned.cloned());
+            let check = self.workspaces.entry(workspace.clone()).or_insert_with(new);
+            match outcome {
+                Some(outcome) => {
+                    self.chunks += 1;
+                    self.payload_bytes += outcome.payload_bytes;
+                    check.chunk(outcome);
+                }
+                None => check.pruned(&chunk.manifest),
+            }
+        }
     }
 
     fn end_objects(&mut self) {
@@ -475,12 +471,12 @@ impl Audit {
             self.check_workspaces();
             self.check_freshness();
         }
-        if self.policy.allow_erased {
-            self.findings.retain(|finding| finding.check != Check::Erased);
-        }
+        self.check_retention();
+        self.allow();
         self.findings
             .sort_by(|a, b| b.check.severity().cmp(&a.check.severity()).then_with(|| a.cmp(b)));
         let events = workspaces.iter().map(|workspace| workspace.events).sum();
+        let pruned = workspaces.iter().map(|workspace| workspace.pruned).sum::<Pruned>();
         Report {
             verdict: Verdict::of(&self.findings),
             origin: self.trust.origin.to_string(),
@@ -492,6 +488,7 @@ impl Audit {
             chunks: self.chunks,
             events,
             payload_bytes: self.payload_bytes,
+            pruned,
             workspaces,
             findings: self.findings,
         }

@@ -6,6 +6,7 @@ use crate::time::{Hour, Micros};
 
 use super::audit::Audit;
 use super::finding::{Check, Finding, Place};
+use super::policy::Policy;
 
 impl Audit {
     pub(super) fn check_workspaces(&mut self) {
@@ -33,5 +34,13 @@ impl Audit {
             let finding = Finding::new(Check::Stale, Place::default());
             self.findings.push(finding.differs(format!("sealed through {through}"), found));
         }
+    }
+    /// Takes out what the auditor allows.
+    pub(super) fn allow(&mut self) {
+        let Policy { allow_erased, allow_pruned, .. } = self.policy;
+        let allowed = |check| {
+            (check == Check::Erased && allow_erased) || (check == Check::Pruned && allow_pruned)
+        };
+        self.findings.retain(|finding| !allowed(finding.check));
     }
 }

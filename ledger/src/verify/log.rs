@@ -1,8 +1,8 @@
 //! The walk over the log: every leaf in order, each against those before (FORMAT sections 7, 8).
 //!
 //! Here: manifests that follow on each other, hour notes without a gap, heads, amendments. Not
-//! here: who signed them (see [`super::seal`]), and the objects that manifests name (see
-//! [`super::chunk`]).
+//! here: who signed them (see [`super::seal`]), prune records (see [`super::prune`]), and the objects
+//! that manifests name (see [`super::chunk`]).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,11 +14,13 @@ use crate::hour::{self, Heads, HourNote};
 use crate::layout::{Artefact, Range};
 use crate::names::{Origin, Seq, Workspace};
 use crate::note::Note;
+use crate::prune;
 use crate::succession::{REVOCATION, SUCCESSION};
 use crate::time::{Hour, Micros};
 
-use super::audit::Trust;
 use super::finding::{Check, Finding, Place};
+use super::policy::Trust;
+use super::prune::Pruning;
 use super::seal::SealCheck;
 
 /// A chunk as the log has it: its newest manifest, and the objects that amendments superseded.
@@ -27,6 +29,8 @@ pub(super) struct LoggedChunk {
     pub(super) manifest: Arc<ChunkManifest>,
     pub(super) note: Digest,
     pub(super) superseded: Vec<Arc<ChunkManifest>>,
+    /// Whether a prune record lets its object go.
+    pub(super) pruned: bool,
 }
 
 /// The end of a workspace's chain, as far as the log has been read.
@@ -43,13 +47,14 @@ struct Tail {
 /// What has been read of the log.
 #[derive(Debug)]
 pub(super) struct LogWalk {
-    origin: Origin,
+    pub(super) origin: Origin,
     pub(super) seal: SealCheck,
     pub(super) size: u64,
     tails: BTreeMap<Workspace, Tail>,
     /// Every chunk, in the order of its original manifest.
     pub(super) chunks: Vec<LoggedChunk>,
     by_range: BTreeMap<Range, usize>,
+    pub(super) pruning: Pruning,
     pub(super) heads: Heads,
     /// The digests that copies in the archive must have.
     pub(super) copies: Vec<(Artefact, Digest)>,
@@ -71,6 +76,7 @@ impl LogWalk {
             tails: BTreeMap::new(),
             chunks: Vec::new(),
             by_range: BTreeMap::new(),
+            pruning: Pruning::default(),
             heads: Heads::new(),
             copies: Vec::new(),
             open_hour: None,
@@ -96,6 +102,7 @@ impl LogWalk {
             Ok(note) => match note.body().lines().next() {
                 Some(chunk::KIND) => self.manifest(note.body(), Digest::of(data), place),
                 Some(hour::KIND) => self.hour(note.body(), Digest::of(data), place),
+                Some(prune::KIND) => self.prune(note.body(), place),
                 // All that there is to these is who signed what.
                 Some(SUCCESSION | REVOCATION) => {}
                 kind => self.findings.push(
@@ -170,8 +177,9 @@ impl LogWalk {
         };
         self.tails.insert(workspace.clone(), tail);
         self.by_range.insert(manifest.range(), self.chunks.len());
+        self.pruning.chunk(workspace, self.chunks.len());
         let manifest = Arc::new(manifest);
-        self.chunks.push(LoggedChunk { manifest, note, superseded: Vec::new() });
+        self.chunks.push(LoggedChunk { manifest, note, superseded: Vec::new(), pruned: false });
     }
 
     fn amendment(&mut self, manifest: ChunkManifest, note: Digest, place: Place) {
@@ -181,6 +189,10 @@ impl LogWalk {
             self.findings.push(finding.because("no manifest of this range stands before it"));
             return;
         };
+        if chunk.pruned {
+            let finding = Finding::new(Check::Amendment, place.clone());
+            self.findings.push(finding.because("the chunk was pruned before"));
+        }
         let before = &chunk.manifest;
         if manifest.amends != chunk.note {
             let finding = Finding::new(Check::Amendment, place.clone());

@@ -11,12 +11,15 @@ mod chunk;
 mod end;
 mod finding;
 mod log;
+mod policy;
+mod prune;
 mod report;
 mod seal;
 mod unknown;
 mod workspace;
 
-pub use audit::{Audit, Need, Policy, Trust};
+pub use audit::{Audit, Need};
 pub use chunk::{ChunkCheck, ChunkOutcome};
 pub use finding::{Check, Finding, Place, Severity};
-pub use report::{InputDigest, MissingCounters, Report, Verdict, WorkspaceReport};
+pub use policy::{Policy, Trust};
+pub use report::{InputDigest, MissingCounters, Pruned, Report, Verdict, WorkspaceReport};

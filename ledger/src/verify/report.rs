@@ -1,6 +1,7 @@
 //! The report: verdict, scope, totals, findings, and what is not claimed.
 
 use std::fmt;
+use std::iter::Sum;
 
 use crate::hash::Digest;
 use crate::key::PublicKey;
@@ -59,13 +60,17 @@ pub struct InputDigest {
 pub struct MissingCounters {
     /// The key.
     pub key: PublicKey,
-    /// First and last of each run of missing numbers.
+    /// First and last of each run of missing numbers. Where chunks of the workspace were pruned, only
+    /// those above the lowest number that the key used behind the last such chunk.
     pub ranges: Vec<(u64, u64)>,
+    /// Whether chunks were pruned that may have held these numbers.
+    pub maybe_pruned: bool,
 }
 
 impl fmt::Display for MissingCounters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} never recorded:", self.key)?;
+        let or_pruned = if self.maybe_pruned { ", or in a chunk that was pruned" } else { "" };
+        write!(f, "{} never recorded{or_pruned}:", self.key)?;
         for (at, (first, last)) in self.ranges.iter().take(16).enumerate() {
             let comma = if at == 0 { "" } else { "," };
             match first == last {
@@ -77,6 +82,25 @@ impl fmt::Display for MissingCounters {
             None | Some(0) => Ok(()),
             Some(more) => write!(f, " and {more} more runs"),
         }
+    }
+}
+
+/// What retention has removed, as the log records: it could not be checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Chunks.
+    pub chunks: u64,
+    /// Entries in them.
+    pub events: u64,
+}
+
+impl Sum for Pruned {
+    fn sum<I: Iterator<Item = Self>>(parts: I) -> Self {
+        // A hostile manifest may claim any number of entries.
+        parts.fold(Self::default(), |sum, part| Self {
+            chunks: sum.chunks.saturating_add(part.chunks),
+            events: sum.events.saturating_add(part.events),
+        })
     }
 }
 
@@ -93,6 +117,8 @@ pub struct WorkspaceReport {
     pub custodian_events: u64,
     /// Of these, how many are withheld by a recorded erasure.
     pub withheld: u64,
+    /// What retention has removed of it.
+    pub pruned: Pruned,
     /// Whether the trust file names its root keys.
     pub pinned: bool,
     /// Counted, but never recorded.
@@ -122,6 +148,8 @@ pub struct Report {
     pub events: u64,
     /// Payload bytes checked.
     pub payload_bytes: u64,
+    /// What retention has removed.
+    pub pruned: Pruned,
     /// What was checked of each workspace, by name.
     pub workspaces: Vec<WorkspaceReport>,
     /// What was found, gravest first.
@@ -137,5 +165,7 @@ impl Report {
          never recorded",
         "that no other history was shown to others: compare checkpoints, or ask for witnesses",
         "anything after the last hour that is sealed",
+        "what stood in chunks that retention has removed: only that the log holds their links, and \
+         records that they went",
     ];
 }

@@ -13,8 +13,8 @@ use crate::merkle::{Frontier, leaf_hash};
 use crate::note::{Note, VerifierKey};
 use crate::succession::{Cutoff, KeyNote};
 
-use super::audit::Trust;
 use super::finding::{Check, Finding, Place};
+use super::policy::Trust;
 
 /// The check of all signatures by seal keys.
 #[derive(Debug)]

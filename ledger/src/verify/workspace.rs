@@ -4,11 +4,13 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::chain::{Acts, Counters, Keys, LedgerEvent, Role};
+use crate::chunk::ChunkManifest;
 use crate::key::PublicKey;
 use crate::names::{EventId, Seq, Workspace};
 
 use super::chunk::{ChunkOutcome, Submitted};
 use super::finding::{Check, Finding, Place};
+use super::prune::PrunedRuns;
 use super::report::{MissingCounters, WorkspaceReport};
 
 /// The chain of one workspace, as far as its chunks have been checked.
@@ -18,6 +20,9 @@ pub(super) struct WorkspaceCheck {
     pinned: Option<Vec<PublicKey>>,
     keys: Keys,
     counters: BTreeMap<PublicKey, Counters>,
+    /// The lowest number that each key has used behind the last pruned chunk.
+    lowest: BTreeMap<PublicKey, u64>,
+    pruned: PrunedRuns,
     // Every id of the workspace: 24 bytes an event.
     seqs: HashMap<EventId, Seq>,
     withheld: Vec<(EventId, Seq)>,
@@ -37,6 +42,8 @@ impl WorkspaceCheck {
             pinned,
             keys: Keys::new(),
             counters: BTreeMap::new(),
+            lowest: BTreeMap::new(),
+            pruned: PrunedRuns::default(),
             seqs: HashMap::new(),
             withheld: Vec::new(),
             erased: HashMap::new(),
@@ -81,6 +88,12 @@ impl WorkspaceCheck {
         }
     }
 
+    /// Takes the next chunk of the chain where retention has removed it: what it held is not known.
+    pub(super) fn pruned(&mut self, manifest: &ChunkManifest) {
+        self.pruned.push(manifest);
+        self.lowest.clear();
+    }
+
     fn submission(&mut self, submitted: Submitted) {
         let Submitted { first, key, counter, acts, context_error } = submitted;
         if let Some(error) = context_error {
@@ -101,6 +114,10 @@ impl WorkspaceCheck {
                 let finding = Finding::new(Check::KeyRule, self.at(first, "public_key"));
                 self.report(finding.because(format!("{}: {refusal}", refusal.code())));
             }
+        }
+        if counter > 0 {
+            let lowest = self.lowest.entry(key).or_insert(counter);
+            *lowest = counter.min(*lowest);
         }
         if !self.counters.entry(key).or_default().take(counter) {
             let finding = Finding::new(Check::CounterTwice, self.at(first, "counter"));
@@ -150,6 +167,19 @@ impl WorkspaceCheck {
         }
     }
 
+    /// What keys counted and the rows lack. Where chunks were pruned, a number up to the lowest that the
+    /// key used behind them may have stood there; one above it came later, but for submissions that
+    /// overtook each other.
+    fn missing_counters(&self) -> Vec<MissingCounters> {
+        let maybe_pruned = self.pruned.sum.chunks > 0;
+        let of = |(key, counters): (&PublicKey, &Counters)| {
+            let lowest = if maybe_pruned { self.lowest.get(key).copied()? } else { 0 };
+            let ranges: Vec<_> = counters.missing().filter(|(first, _)| *first > lowest).collect();
+            (!ranges.is_empty()).then_some(MissingCounters { key: *key, ranges, maybe_pruned })
+        };
+        self.counters.iter().filter_map(of).collect()
+    }
+
     /// Checks what the chain comes to at its end.
     pub(super) fn finish(mut self, head: Option<(Seq, crate::hash::Digest)>) -> Finished {
         let mut allowed = 0_u64;
@@ -172,13 +202,8 @@ impl WorkspaceCheck {
             let finding = Finding::new(Check::Custodian, place.clone());
             self.report(finding.because(format!("{} events", self.custodian_events)));
         }
-        let mut missing = Vec::new();
-        for (key, counters) in &self.counters {
-            let ranges: Vec<_> = counters.missing().collect();
-            if !ranges.is_empty() {
-                missing.push(MissingCounters { key: *key, ranges });
-            }
-        }
+        self.findings.extend(self.pruned.finding(&place));
+        let missing = self.missing_counters();
         for missing in &missing {
             let finding = Finding::new(Check::CounterMissing, place.clone());
             self.findings.push(finding.because(missing));
@@ -189,6 +214,7 @@ impl WorkspaceCheck {
             events: self.events,
             custodian_events: self.custodian_events,
             withheld: allowed,
+            pruned: self.pruned.sum,
             pinned: self.pinned.is_some(),
             missing_counters: missing,
         };

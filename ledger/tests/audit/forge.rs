@@ -14,11 +14,12 @@ use ledger::merkle;
 use ledger::names::{EventId, Seq, Workspace};
 use ledger::note;
 use ledger::payload::{Rules, scan};
+use ledger::prune::{PruneRecord, manifests_root};
 use ledger::submission::{Counter, Statement};
 use ledger::time::{Hour, Micros};
 use ledger::verify::{Policy, Trust};
 
-use crate::plan::{Plan, SEAL, Seals, Sub, key, origin, seal_of, workspace};
+use crate::plan::{Late, Plan, Prune, SEAL, Seals, Sub, key, origin, seal_of, workspace};
 
 /// A row whose payload lives as long as the test.
 pub type Row = columns::Row<'static>;
@@ -299,6 +300,40 @@ impl Sealer<'_> {
         self.seal(amended, rows);
     }
 
+    /// Logs a prune record, and removes the objects of its chunks.
+    fn prune(&mut self, prune: &Prune) {
+        let (first, last) = prune.seqs;
+        // The newest manifest of each range, in the order of the chain.
+        let mut chunks = BTreeMap::new();
+        for (manifest, note, _) in &self.manifests {
+            let seq = manifest.first_seq.get();
+            if manifest.workspace.as_str() == prune.workspace && (first..=last).contains(&seq) {
+                chunks.insert(seq, (manifest.clone(), *note));
+            }
+        }
+        let youngest = &chunks.values().last().unwrap().0;
+        let mut record = PruneRecord {
+            origin: origin(),
+            workspace: workspace(prune.workspace),
+            first_seq: Seq::new(first).unwrap(),
+            last_seq: Seq::new(last).unwrap(),
+            chunks: chunks.len().try_into().unwrap(),
+            manifests_root: manifests_root(chunks.values().map(|(_, note)| note)),
+            last_recorded_at: youngest.last_recorded_at,
+            keep_days: prune.keep_days,
+            reason: "kept for as long as we say".to_owned(),
+            policy_sha256: Digest::of(b"a policy"),
+        };
+        (prune.lie)(&mut record);
+        if prune.logged {
+            let note = self.sign(&record.to_body());
+            self.leaves.push(note);
+        }
+        for (manifest, _) in chunks.values().filter(|_| prune.removed) {
+            self.archive.objects.remove(&manifest.object);
+        }
+    }
+
     fn log(mut self) -> Archive {
         self.change_keys();
         if let Lie::Leaves(lie) = self.lie {
@@ -371,6 +406,19 @@ pub fn build(mut plan: Plan, lie: &Lie) -> Archive {
     }
     for (workspace, seq) in &plan.withheld {
         sealer.withhold(workspace, *seq);
+    }
+    let mut last = plan.hours.last().unwrap().0;
+    for late in &plan.late {
+        match late {
+            Late::Hours(count) => {
+                for _ in 0..*count {
+                    last = last.next().unwrap();
+                    sealer.hour(last, 0);
+                }
+            }
+            Late::Withhold(workspace, seq) => sealer.withhold(workspace, *seq),
+            Late::Prune(prune) => sealer.prune(prune),
+        }
     }
     sealer.log()
 }

@@ -7,7 +7,7 @@ use ledger::verify::{Check, Severity, Verdict};
 
 use crate::driver::{audit_lie, line, lines};
 use crate::forge::Lie;
-use crate::{erasure, log_lies, row_lies, seal_lies, store_lies};
+use crate::{erasure, log_lies, prune, row_lies, seal_lies, store_lies};
 
 /// A lie, and every finding but notices that it must lead to, in the report's order.
 pub struct Case {
@@ -33,6 +33,7 @@ fn all() -> Vec<Case> {
         seal_lies::cases(),
         store_lies::cases(),
         erasure::cases(),
+        prune::cases(),
     ]
     .into_iter()
     .flatten()

@@ -14,6 +14,7 @@ mod honest;
 mod lies;
 mod log_lies;
 mod plan;
+mod prune;
 mod row_lies;
 mod seal_lies;
 mod store_lies;

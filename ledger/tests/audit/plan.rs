@@ -7,6 +7,7 @@ use ledger::key::SigningKey;
 use ledger::merkle::Frontier;
 use ledger::names::{EventId, Origin, Workspace};
 use ledger::note::{self, NoteSigner};
+use ledger::prune::PruneRecord;
 use ledger::time::Hour;
 use ledger::verify::Trust;
 
@@ -28,11 +29,38 @@ pub struct ChunkPlan {
     pub subs: Vec<Sub>,
 }
 
-/// What is recorded, hour by hour, and which payloads are withheld afterwards.
+/// What is recorded, hour by hour, which payloads are withheld afterwards, and what then comes.
 pub struct Plan {
     pub hours: Vec<(Hour, Vec<ChunkPlan>)>,
     pub withheld: Vec<(&'static str, u64)>,
+    pub late: Vec<Late>,
     pub seals: Seals,
+}
+
+/// What the archiver does once all is recorded.
+#[derive(Clone)]
+pub enum Late {
+    /// So many hours pass without an event.
+    Hours(usize),
+    /// The payload of an entry is withheld.
+    Withhold(&'static str, u64),
+    /// Chunks go.
+    Prune(Prune),
+}
+
+/// A prune record, and whether the objects go too.
+#[derive(Clone)]
+pub struct Prune {
+    pub workspace: &'static str,
+    /// First and last seq.
+    pub seqs: (u64, u64),
+    pub keep_days: u64,
+    /// What is wrong with the record.
+    pub lie: fn(&mut PruneRecord),
+    /// Whether the record is logged at all.
+    pub logged: bool,
+    /// Whether the objects are removed.
+    pub removed: bool,
 }
 
 /// Who signs the log.
@@ -164,6 +192,7 @@ pub fn honest() -> Plan {
             ),
         ],
         withheld: vec![],
+        late: vec![],
         seals: Seals::default(),
     }
 }

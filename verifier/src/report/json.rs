@@ -1,7 +1,7 @@
 //! The report as JSON: the same inputs give the same bytes.
 
 use ledger::line::{KeyLine, Term};
-use ledger::verify::{Finding, Report, WorkspaceReport};
+use ledger::verify::{self, Finding, Report, WorkspaceReport};
 use serde::Serialize;
 
 use crate::exit;
@@ -23,6 +23,7 @@ struct Document<'a> {
     chunks: u64,
     events: u64,
     payload_bytes: u64,
+    pruned: Pruned,
     workspaces: Vec<Workspace<'a>>,
     findings: Vec<FindingDocument<'a>>,
     not_claimed: &'static [&'static str],
@@ -56,6 +57,7 @@ struct Workspace<'a> {
     events: u64,
     custodian_events: u64,
     withheld: u64,
+    pruned: Pruned,
     pinned: bool,
     missing_counters: Vec<Missing>,
 }
@@ -64,6 +66,13 @@ struct Workspace<'a> {
 struct Missing {
     key: String,
     ranges: Vec<(u64, u64)>,
+    maybe_pruned: bool,
+}
+
+#[derive(Serialize)]
+struct Pruned {
+    chunks: u64,
+    events: u64,
 }
 
 #[derive(Serialize)]
@@ -92,6 +101,10 @@ fn seal_keys(line: &KeyLine) -> Vec<SealKey> {
     line.terms().map(key).collect()
 }
 
+fn pruned(report: &verify::Pruned) -> Pruned {
+    Pruned { chunks: report.chunks, events: report.events }
+}
+
 fn workspace(report: &WorkspaceReport) -> Workspace<'_> {
     Workspace {
         workspace: report.workspace.as_str(),
@@ -100,11 +113,16 @@ fn workspace(report: &WorkspaceReport) -> Workspace<'_> {
         events: report.events,
         custodian_events: report.custodian_events,
         withheld: report.withheld,
+        pruned: pruned(&report.pruned),
         pinned: report.pinned,
         missing_counters: report
             .missing_counters
             .iter()
-            .map(|missing| Missing { key: missing.key.to_string(), ranges: missing.ranges.clone() })
+            .map(|missing| Missing {
+                key: missing.key.to_string(),
+                ranges: missing.ranges.clone(),
+                maybe_pruned: missing.maybe_pruned,
+            })
             .collect(),
     }
 }
@@ -151,6 +169,7 @@ pub fn write(report: &Report, trust_sha256: &str) -> Result<String, serde_json::
         chunks: report.chunks,
         events: report.events,
         payload_bytes: report.payload_bytes,
+        pruned: pruned(&report.pruned),
         workspaces: report.workspaces.iter().map(workspace).collect(),
         findings: report.findings.iter().map(finding).collect(),
         not_claimed: Report::NOT_CLAIMED,

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use ledger::line::KeyLine;
-use ledger::verify::{Finding, Report, Severity, Verdict};
+use ledger::verify::{Finding, Pruned, Report, Severity, Verdict, WorkspaceReport};
 
 /// Findings printed; `--json` has all of them.
 const FINDINGS_MAX: usize = 50;
@@ -39,6 +39,10 @@ fn sections(text: &mut String, report: &Report, trust_sha256: &str) -> fmt::Resu
         "checked     {} events in {} chunks, {} payload bytes, {} log leaves",
         report.events, report.chunks, report.payload_bytes, report.log_size
     )?;
+    if report.pruned.chunks > 0 {
+        let Pruned { chunks, events } = report.pruned;
+        writeln!(text, "pruned      {events} events in {chunks} chunks, which nobody can check")?;
+    }
     for term in report.seal_keys.iter().flat_map(KeyLine::terms) {
         writeln!(text, "seal key    {} from leaf {}", term.key, term.before.size)?;
     }
@@ -55,7 +59,12 @@ fn sections(text: &mut String, report: &Report, trust_sha256: &str) -> fmt::Resu
             |(seq, link)| format!("head seq {seq}, link {link}"),
         );
         let pinned = if workspace.pinned { "" } else { " (root keys not pinned)" };
-        writeln!(text, "  {}{pinned}: {} events, {head}", workspace.workspace, workspace.events)?;
+        let pruned = match workspace.pruned.events {
+            0 => String::new(),
+            events => format!(", {events} pruned"),
+        };
+        let WorkspaceReport { workspace, events, .. } = workspace;
+        writeln!(text, "  {workspace}{pinned}: {events} events{pruned}, {head}")?;
     }
     findings(text, &report.findings)?;
     writeln!(text, "\nnot claimed")?;

@@ -1,0 +1,53 @@
+//! What the auditor brings: whom to trust, and what to ask for beyond an intact archive.
+
+use std::collections::BTreeMap;
+
+use crate::key::PublicKey;
+use crate::limits::MIN_KEPT_DAYS;
+use crate::names::{Origin, Workspace};
+use crate::note::VerifierKey;
+use crate::succession::Cutoff;
+use crate::time::Micros;
+
+/// What the auditor brings: never taken from the archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trust {
+    /// The ledger to verify.
+    pub origin: Origin,
+    /// Its seal keys: any one of those that have followed on each other is enough.
+    pub seal_keys: Vec<VerifierKey>,
+    /// Seal keys that were stolen, each with its cut-off.
+    pub revoked: Vec<(VerifierKey, Cutoff)>,
+    /// Its receipt keys.
+    pub receipt_keys: Vec<VerifierKey>,
+    /// The root keys that workspaces were created with, where the auditor knows them.
+    pub workspaces: BTreeMap<Workspace, Vec<PublicKey>>,
+}
+
+/// What the auditor asks for beyond an intact archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// The last hour that must be sealed; none where the auditor does not say.
+    pub expect_through: Option<Micros>,
+    /// Whether payloads withheld by a recorded erasure are in order.
+    pub allow_erased: bool,
+    /// Whether chunks removed by recorded retention are in order.
+    pub allow_pruned: bool,
+    /// For how many days records must have been kept before retention may remove them.
+    pub min_kept_days: u64,
+    /// The one workspace to verify; all where absent. The log is always walked whole.
+    pub workspace: Option<Workspace>,
+}
+
+impl Default for Policy {
+    /// An auditor who says nothing still asks for [`MIN_KEPT_DAYS`].
+    fn default() -> Self {
+        Self {
+            expect_through: None,
+            allow_erased: false,
+            allow_pruned: false,
+            min_kept_days: MIN_KEPT_DAYS,
+            workspace: None,
+        }
+    }
+}
