@@ -47,6 +47,11 @@ where
             batch.push(need);
         }
         if batch.is_empty() {
+            if let Some(hour) = audit.last_hour() {
+                let lock = source.lock(&Artefact::HourNote(hour).to_string());
+                // What keeps the store from saying so is no finding: it is not known then.
+                audit.locked(lock.unwrap_or_default());
+            }
             return audit.finish();
         }
         let answers: Vec<_> = batch.into_par_iter().map(|need| answer(source, need)).collect();

@@ -59,6 +59,9 @@ struct Verify {
     /// Fall short where retention removed records earlier than after so many days.
     #[arg(long, value_name = "N", default_value_t = MIN_KEPT_DAYS)]
     min_kept_days: u64,
+    /// Fall short unless the store says that it locks objects for everybody (compliance mode).
+    #[arg(long)]
+    expect_locked: bool,
     /// Print the report as JSON.
     #[arg(long)]
     json: bool,
@@ -123,6 +126,7 @@ impl Verify {
             allow_erased: self.allow_erased,
             allow_pruned: self.allow_pruned,
             min_kept_days: self.min_kept_days,
+            expect_locked: self.expect_locked,
             workspace: self.workspace,
         };
         let bar = Bar::new();

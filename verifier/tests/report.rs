@@ -5,7 +5,7 @@ use ledger::hash::Digest;
 use ledger::key::SigningKey;
 use ledger::names::{Seq, Workspace};
 use ledger::verify::{
-    Check, Finding, MissingCounters, Place, Pruned, Report, Verdict, WorkspaceReport,
+    Check, Finding, Lock, MissingCounters, Place, Pruned, Report, Verdict, WorkspaceReport,
 };
 use verifier::report::{json, text};
 
@@ -28,6 +28,7 @@ fn report(pruned: Pruned) -> Report {
         log_size: 9,
         seal_keys: None,
         hours: None,
+        lock: Lock::Open,
         chunks: 3,
         events: 12,
         payload_bytes: 700,
@@ -51,7 +52,8 @@ fn the_text_says_what_is_gone() {
     let text = text::write(&report(Pruned { chunks: 2, events: 4 }), "ab");
     for line in [
         "checked     12 events in 3 chunks, 700 payload bytes, 9 log leaves\n\
-         pruned      4 events in 2 chunks, which nobody can check\n",
+         pruned      4 events in 2 chunks, which nobody can check\n\
+         store       the store does NOT lock objects: whoever may write may remove\n",
         "\n  acme: 12 events, 4 pruned, head seq 16, link ",
         "\n  T107 policy: records were removed earlier than ",
         "\n       expected kept for 184 days or longer\n",

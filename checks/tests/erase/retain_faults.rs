@@ -47,7 +47,7 @@ fn check_so_far(ledger: &Copy, when: &str) {
 
 async fn check_end(ledger: &Copy, expected: &End, when: &str) {
     let end = end(ledger).await;
-    let keys = |end: &End| end.0.keys().cloned().collect::<Vec<_>>();
+    let keys = |end: &End| end.0.keys().map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(keys(&end), keys(expected), "{when}");
     assert!(end == *expected, "{when}: it came to something else");
     let report = ledger.verify_kept(2);

@@ -56,10 +56,18 @@ fn said(output: &Output) -> String {
 
 /// `tally-verify` on the bucket, its exit code, and what it said.
 fn verify(world: &World, variables: &[(&'static str, String)]) -> (i32, String) {
+    verify_with(world, variables, &[])
+}
+
+fn verify_with(
+    world: &World,
+    variables: &[(&'static str, String)],
+    more: &[&str],
+) -> (i32, String) {
     let trust = world.path().join("trust.toml");
     write_trust(&trust, &world.ledger.trust);
     let arguments = ["verify", "--archive", ADDRESS, "--trust", trust.to_str().unwrap()];
-    let output = run(&tally("tally-verify"), &arguments, variables);
+    let output = run(&tally("tally-verify"), &[&arguments[..], more].concat(), variables);
     (output.status.code().unwrap(), said(&output))
 }
 
@@ -95,6 +103,9 @@ async fn an_archive_in_a_bucket_is_sealed_and_verified_and_a_flipped_byte_is_cau
     assert!(again.contains("nothing to seal") && again.contains(guarantee), "{again}");
     let status = said(&archiver("status"));
     assert!(status.contains("sealed through") && status.contains(guarantee), "{status}");
+    assert!(status.contains("does NOT lock objects"), "{status}");
+    let (code, report) = verify_with(&world, &server.variables(), &["--expect-locked"]);
+    assert!(code == 4 && report.contains("T108"), "{report}");
 
     let (code, report) = verify(&world, &server.variables());
     assert_eq!(code, 0, "{report}");
@@ -135,6 +146,6 @@ async fn hours_are_sealed_one_by_one_where_every_object_is_locked() {
         assert_eq!(sealed.hours.len(), 1);
         assert_eq!(sealed.guarantees.create, Guarantee::Store);
     }
-    let (code, report) = verify(&world, &server.variables());
-    assert_eq!(code, 0, "{report}");
+    let (code, report) = verify_with(&world, &server.variables(), &["--expect-locked"]);
+    assert!(code == 0 && report.contains("compliance"), "{report}");
 }

@@ -16,6 +16,7 @@ use crate::note::Note;
 
 use super::chunk::ChunkOutcome;
 use super::finding::{Check, Finding, Place};
+use super::lock::Lock;
 use super::log::LogWalk;
 use super::policy::{Policy, Trust};
 use super::report::{InputDigest, Pruned, Report, Verdict, WorkspaceReport};
@@ -89,6 +90,7 @@ pub struct Audit {
     workspaces: BTreeMap<Workspace, WorkspaceCheck>,
     chunks: u64,
     payload_bytes: u64,
+    pub(super) lock: Lock,
     pub(super) findings: Vec<Finding>,
 }
 
@@ -116,6 +118,7 @@ impl Audit {
             workspaces: BTreeMap::new(),
             chunks: 0,
             payload_bytes: 0,
+            lock: Lock::Unknown,
             findings: Vec::new(),
         }
     }
@@ -471,8 +474,7 @@ impl Audit {
             self.check_workspaces();
             self.check_freshness();
         }
-        self.check_retention();
-        self.allow();
+        self.check_policy();
         self.findings
             .sort_by(|a, b| b.check.severity().cmp(&a.check.severity()).then_with(|| a.cmp(b)));
         let events = workspaces.iter().map(|workspace| workspace.events).sum();
@@ -485,6 +487,7 @@ impl Audit {
             log_size: self.walk.size,
             seal_keys: self.walk.seal.line().cloned(),
             hours: self.walk.first_hour.zip(self.walk.last_hour),
+            lock: self.lock,
             chunks: self.chunks,
             events,
             payload_bytes: self.payload_bytes,

@@ -35,8 +35,11 @@ impl Audit {
             self.findings.push(finding.differs(format!("sealed through {through}"), found));
         }
     }
-    /// Takes out what the auditor allows.
-    pub(super) fn allow(&mut self) {
+
+    /// Compares the archive with what the auditor asks for, and takes out what they allow.
+    pub(super) fn check_policy(&mut self) {
+        self.check_retention();
+        self.check_lock();
         let Policy { allow_erased, allow_pruned, .. } = self.policy;
         let allowed = |check| {
             (check == Check::Erased && allow_erased) || (check == Check::Pruned && allow_pruned)

@@ -35,6 +35,8 @@ pub struct Policy {
     pub allow_pruned: bool,
     /// For how many days records must have been kept before retention may remove them.
     pub min_kept_days: u64,
+    /// Whether the store must lock objects, so that nobody can remove them for a time.
+    pub expect_locked: bool,
     /// The one workspace to verify; all where absent. The log is always walked whole.
     pub workspace: Option<Workspace>,
 }
@@ -47,6 +49,7 @@ impl Default for Policy {
             allow_erased: false,
             allow_pruned: false,
             min_kept_days: MIN_KEPT_DAYS,
+            expect_locked: false,
             workspace: None,
         }
     }

@@ -10,6 +10,7 @@ use crate::names::{Seq, Workspace};
 use crate::time::Hour;
 
 use super::finding::{Finding, Severity};
+use super::lock::Lock;
 
 /// The graded verdict; its number is the verifier's exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,6 +143,8 @@ pub struct Report {
     pub seal_keys: Option<KeyLine>,
     /// The first and the last hour that has a note.
     pub hours: Option<(Hour, Hour)>,
+    /// What the store says of its lock on the newest hour's note.
+    pub lock: Lock,
     /// Chunks checked.
     pub chunks: u64,
     /// Entries checked.

@@ -50,6 +50,14 @@ fn it_is_proven_with_exact_totals() {
 }
 
 #[test]
+fn a_lock_that_is_asked_for_has_to_be_known() {
+    let archive = build(honest(), &HONEST);
+    let policy = Policy { expect_locked: true, ..Policy::default() };
+    let report = audit_with(&archive, policy);
+    assert_eq!((report.verdict, lines(&report)), (Verdict::Short, vec!["T108".to_owned()]));
+}
+
+#[test]
 fn one_workspace_can_be_asked_for_alone() {
     let mut archive = build(honest(), &HONEST);
     // Whatever befalls the objects of others is not this auditor's question.

@@ -24,6 +24,7 @@ struct Document<'a> {
     events: u64,
     payload_bytes: u64,
     pruned: Pruned,
+    lock: StoreLock<'a>,
     workspaces: Vec<Workspace<'a>>,
     findings: Vec<FindingDocument<'a>>,
     not_claimed: &'static [&'static str],
@@ -67,6 +68,12 @@ struct Missing {
     key: String,
     ranges: Vec<(u64, u64)>,
     maybe_pruned: bool,
+}
+
+#[derive(Serialize)]
+struct StoreLock<'a> {
+    mode: &'static str,
+    until: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -170,6 +177,7 @@ pub fn write(report: &Report, trust_sha256: &str) -> Result<String, serde_json::
         events: report.events,
         payload_bytes: report.payload_bytes,
         pruned: pruned(&report.pruned),
+        lock: StoreLock { mode: report.lock.as_str(), until: report.lock.until() },
         workspaces: report.workspaces.iter().map(workspace).collect(),
         findings: report.findings.iter().map(finding).collect(),
         not_claimed: Report::NOT_CLAIMED,

@@ -43,6 +43,7 @@ fn sections(text: &mut String, report: &Report, trust_sha256: &str) -> fmt::Resu
         let Pruned { chunks, events } = report.pruned;
         writeln!(text, "pruned      {events} events in {chunks} chunks, which nobody can check")?;
     }
+    writeln!(text, "store       {}", report.lock)?;
     for term in report.seal_keys.iter().flat_map(KeyLine::terms) {
         writeln!(text, "seal key    {} from leaf {}", term.key, term.before.size)?;
     }

@@ -10,13 +10,12 @@ use std::path::PathBuf;
 use ledger::limits::NOTE_BYTES;
 
 mod file;
-mod lock;
 #[cfg(feature = "s3")]
 pub mod s3;
 mod settings;
 
 pub use file::FileSource;
-pub use lock::Lock;
+pub use ledger::verify::Lock;
 #[cfg(feature = "s3")]
 pub use s3::S3Source;
 pub use settings::S3Settings;

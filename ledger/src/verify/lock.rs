@@ -1,6 +1,11 @@
-//! Whether a store locks its objects.
+//! Whether a store locks its objects: no byte of an archive says so, only the store itself.
 
 use std::fmt;
+
+use crate::time::Hour;
+
+use super::audit::Audit;
+use super::finding::{Check, Finding, Place};
 
 /// What a store says of the lock on one object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,6 +60,27 @@ impl fmt::Display for Lock {
                     "the store locks objects ({who}), the one that was looked at until {until}"
                 )
             }
+        }
+    }
+}
+
+impl Audit {
+    /// The hour whose note is the newest in the log, as far as it was read.
+    pub fn last_hour(&self) -> Option<Hour> {
+        self.walk.last_hour
+    }
+
+    /// Takes what the store says of the lock on the newest hour's note, if it was asked.
+    pub fn locked(&mut self, lock: Lock) {
+        self.lock = lock;
+    }
+
+    /// Compares that with what the auditor asks for.
+    pub(super) fn check_lock(&mut self) {
+        let for_everybody = matches!(self.lock, Lock::Until { for_everybody: true, .. });
+        if self.policy.expect_locked && !for_everybody {
+            let finding = Finding::new(Check::Unlocked, Place::default());
+            self.findings.push(finding.because(&self.lock));
         }
     }
 }
