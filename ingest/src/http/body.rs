@@ -21,6 +21,7 @@ use super::crowd::Turn;
 use super::digest::{CONTENT_DIGEST, ContentDigest, DigestError};
 use super::error::{Fault, Kind, Problem};
 use super::limits::EdgeLimits;
+use super::pages::Pages;
 use crate::chain::WriteError;
 
 /// Bytes that a body is given memory for before the first of them is there. More is claimed as more
@@ -96,9 +97,8 @@ async fn receive(
     let turn = Turn::of(request.extensions());
     let mut body = request.into_body();
     let start = Instant::now();
-    // All of it at once, as it was claimed: pages that nothing is written to take no memory, and a
-    // vector that grows leaves its former selves behind.
-    let mut received = Vec::with_capacity(expected);
+    // All of it at once: room that nothing is written to takes no memory.
+    let mut received = Pages::with_room(expected);
     loop {
         let deadline = start + allowed(received.len(), limits);
         let frame = std::future::poll_fn(|context| {
@@ -113,10 +113,7 @@ async fn receive(
         let frame = match timeout_at(deadline, frame).await {
             Ok(Some(Ok(frame))) => frame,
             Ok(Some(Err(_))) => return Err(broken()),
-            Ok(None) => {
-                received.shrink_to_fit();
-                return Ok(Bytes::from(received));
-            }
+            Ok(None) => return Ok(received.finish()),
             Err(_) => return Err(too_slow(limits)),
         };
         // Trailers say nothing to us.
@@ -132,7 +129,10 @@ async fn receive(
             let more = held.min(kib(expected).saturating_sub(held)).max(needed - held);
             memory.merge(claim(app, more)?);
         }
-        received.extend_from_slice(&data);
+        // More than it has announced, which is no body of this protocol.
+        if !received.push(&data) {
+            return Err(broken());
+        }
     }
 }
 

@@ -9,6 +9,8 @@ use std::io::Read;
 use bytes::Bytes;
 use flate2::bufread::GzDecoder;
 
+use super::pages::Pages;
+
 /// What `Accept-Encoding` says with a 415.
 pub const ACCEPTED: &str = "gzip, zstd";
 
@@ -184,16 +186,10 @@ fn unzstd(sent: &[u8], max: usize) -> Result<Bytes, CodingError> {
 
 /// Reads to the end, and never holds more than one byte beyond `max`.
 fn drain(decoder: &mut impl Read, max: usize) -> Result<Bytes, CodingError> {
-    // All of it at once: pages that nothing is written to take no memory, and a vector that grows
-    // leaves its former selves behind.
-    let mut expanded = Vec::with_capacity(max.saturating_add(1));
-    let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
-    match decoder.by_ref().take(limit).read_to_end(&mut expanded) {
-        Ok(_) if expanded.len() > max => Err(CodingError::TooLarge { max }),
-        Ok(_) => {
-            expanded.shrink_to_fit();
-            Ok(Bytes::from(expanded))
-        }
+    let mut expanded = Pages::with_room(max);
+    match expanded.fill(decoder) {
+        Ok(true) => Ok(expanded.finish()),
+        Ok(false) => Err(CodingError::TooLarge { max }),
         Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Err(CodingError::CutOff),
         Err(_) => Err(CodingError::Damaged),
     }

@@ -22,6 +22,7 @@ pub mod limits;
 pub mod listen;
 mod observe;
 pub mod openapi;
+mod pages;
 pub mod rate;
 pub mod read;
 pub mod ready;
