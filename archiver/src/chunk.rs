@@ -61,8 +61,10 @@ pub struct Recorded {
     pub payload_digest: [u8; 32],
     /// The link.
     pub link: [u8; 32],
-    /// The payload; none where it is erased.
+    /// The payload; none where it is erased or archived.
     pub payload: Option<Vec<u8>>,
+    /// Whether the archive alone has the payload, or had it until it was erased there.
+    pub archived: bool,
 }
 
 /// A recorded submission, as the database keeps it.
@@ -152,6 +154,12 @@ pub enum ChunkError {
          it so would be a finding of tampering"
     )]
     Withheld(u64),
+    /// Retention has taken the payload: the hour was sealed before, and is not sealed again.
+    #[error(
+        "seq {0}: its payload is in the archive alone, as its day was archived: what was sealed once is \
+         not sealed again"
+    )]
+    Archived(u64),
     /// The event's UUID is nil.
     #[error("seq {seq}: {error}")]
     EventId {
@@ -275,6 +283,7 @@ impl<'a> ChunkMaker<'a> {
             .map_err(|error| ChunkError::EventId { seq, error })?;
         let payload_digest = Digest::from_bytes(event.payload_digest);
         let derived = match &event.payload {
+            None if event.archived => return Err(ChunkError::Archived(seq)),
             // Digest, link and signature stay, and the last is checked when the chunk is read back.
             None if self.erased.names(seq, &event_id) => Derived::withheld(recorded_at.get()),
             None => return Err(ChunkError::Withheld(seq)),

@@ -5,7 +5,7 @@
 //!    may have died before it removed them, the store may have refused, someone may have brought
 //!    one back.
 //! 3. For each request, in the order of workspaces and their chains, that names a payload which the
-//!    database still holds:
+//!    database still holds, or has left to the archive and not marked as erased:
 //!    - where the request is **not sealed** yet: what it names of its own hour goes from the
 //!      **database**. The hour will be sealed without it (see [`crate::erasure::of_hour`]). What it
 //!      names of earlier hours waits: an hour that is sealed without a payload, or amended so, before
@@ -18,7 +18,7 @@
 //!      3. these are **published**, as leaves of the log like any other: what the last two steps go
 //!         through, [`crate::publish`] says;
 //!      4. the **old objects** are removed;
-//!      5. the payloads go from the **database**.
+//!      5. the payloads go from the **database**, and those that only the archive had are marked.
 //!
 //! **Why the archive comes first.** A payload that is gone from the database says that it is gone from
 //! the archive, but for what the store refuses to remove. So the database's rows are all that a run
@@ -48,7 +48,7 @@ use crate::{Disagreement, SealError};
 /// What a run came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// Payloads that are gone from the database, and from the archive where they were in it.
+    /// Payloads that are gone from the archive and from the database, as far as they were in them.
     pub payloads: u64,
     /// Requests that this run did something for.
     pub requests: u64,
@@ -82,7 +82,7 @@ impl Archiver<'_> {
             self.remove_before(&range, erasure, &mut outcome)?;
         }
         for (workspace, seq) in Request::places(conn).await? {
-            // Where its day was dropped, what lies before it was dropped as well.
+            // Marks of requests are derived: one without its entry asks for nothing.
             let Some(request) = Request::load(conn, &workspace, seq).await? else {
                 continue;
             };

@@ -59,7 +59,7 @@ pub struct Request {
     pub payload: Vec<u8>,
 }
 
-/// A payload that a request names and that the database still holds.
+/// A payload that a request names, and that the database still holds or has left to the archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Open {
     /// Its place in the chain.
@@ -122,7 +122,8 @@ impl Request {
         rows.iter().map(place).collect()
     }
 
-    /// The request at one place; `None` where its day was dropped.
+    /// The request at one place; `None` where the database lacks it. Where its day was archived it is
+    /// there all the same: the payloads of the ledger's own events stay.
     pub async fn load(
         conn: &mut PgConnection,
         workspace: &Workspace,
@@ -137,14 +138,17 @@ impl Request {
     }
 
     /// What of it is still to be done, by the database: it is the last place that a payload goes
-    /// from. In the order of the chain.
+    /// from, and where it went to the archive alone before, the last that learns of its erasure. In the
+    /// order of the chain.
     pub async fn open(&self, conn: &mut PgConnection) -> Result<Vec<Open>, SealError> {
         let ids: Vec<String> = self.event_ids.iter().map(EventId::to_string).collect();
         let rows = sqlx::query(
             "SELECT DISTINCT e.seq, e.recorded_at FROM unnest($2::text[]::uuid[]) AS q (id)
              JOIN entries e ON e.workspace = $1 AND e.event_id = q.id
-             WHERE e.seq < $3 AND e.payload IS NOT NULL
-               AND event_type_of(e.payload) NOT LIKE 'ledger.%' ORDER BY e.seq",
+             WHERE e.seq < $3
+               AND CASE WHEN e.payload IS NULL THEN e.archived AND e.erased_by IS NULL
+                        ELSE event_type_of(e.payload) NOT LIKE 'ledger.%' END
+             ORDER BY e.seq",
         )
         .bind(self.workspace.as_str())
         .bind(ids)

@@ -53,6 +53,7 @@ fn recorded(row: &PgRow) -> Result<Recorded, sqlx::Error> {
         payload_digest: bytes(row, "payload_digest")?,
         link: bytes(row, "link")?,
         payload: row.try_get::<Option<Vec<u8>>, _>("payload")?,
+        archived: row.try_get("archived")?,
     })
 }
 
@@ -113,7 +114,7 @@ impl<'a> Records<'a> {
             return Ok(());
         };
         let rows = sqlx::query(
-            "SELECT seq, uuid_send(event_id) AS event_id, payload_digest, link, payload
+            "SELECT seq, uuid_send(event_id) AS event_id, payload_digest, link, payload, archived
              FROM entries WHERE workspace = $1 AND seq >= $2 AND seq < $3
                AND recorded_at >= $4 AND recorded_at <= $5
              ORDER BY seq",

@@ -53,6 +53,7 @@ fn chain(sizes: &[u16], at: i64) -> Vec<Submission> {
                 payload_digest: *entry.payload_digest.as_bytes(),
                 link: *link.as_bytes(),
                 payload: Some(payload.into_bytes()),
+                archived: false,
             }
         });
         Submission {

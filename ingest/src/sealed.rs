@@ -311,7 +311,7 @@ pub async fn compare(pool: &PgPool, heads: &Heads) -> Result<(), SealedError> {
         if found < sealed.get() {
             return Err(SealedError::Behind { workspace: workspace.clone(), found, sealed });
         }
-        // Where the day was dropped by retention, the head alone tells.
+        // Links stay where a day is archived. Where there is none, the head alone tells.
         if held.is_some_and(|held| held != *link) {
             let (workspace, link) = (workspace.clone(), *link);
             return Err(SealedError::Forked { workspace, seq: sealed, link });

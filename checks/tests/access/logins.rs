@@ -88,6 +88,15 @@ async fn the_service_and_the_archiver_need_no_more_than_their_groups() {
     archiver.seal(later, Duration::ZERO).await.unwrap();
     let report = world.rig.verify().unwrap();
     assert_eq!(report.verdict, Verdict::Proven, "{:?}", report.findings);
+    // And retention of the day before.
+    let first = start().get() - start().get() % (24 * HOUR);
+    let gone: i64 = sqlx::query_scalar("SELECT archive_day($1, $2)")
+        .bind(first)
+        .bind(later.get())
+        .fetch_one(&archiver.pool)
+        .await
+        .unwrap();
+    assert!(gone > 0, "{gone}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,7 @@ use crate::logins::{login, make};
 use crate::world::{World, start};
 
 /// What no role of a service or a tenant may do. `{entries}` and `{submissions}` stand for the
-/// partitions of a day.
+/// partitions of a day, `{day}` for its first microsecond.
 const NEVER: &[&str] = &[
     "UPDATE entries SET payload = 'x'",
     "UPDATE entries SET recorded_at = recorded_at + 1",
@@ -18,6 +18,13 @@ const NEVER: &[&str] = &[
     "UPDATE entries SET erased_by = 7",
     "INSERT INTO entries SELECT * FROM entries WHERE false",
     "INSERT INTO entries (erased_by) VALUES (7)",
+    // Nor is one archived by hand.
+    "UPDATE entries SET payload = NULL, archived = true WHERE workspace = 'acme' AND seq = 2",
+    "UPDATE entries SET archived = true",
+    "INSERT INTO entries (archived) VALUES (true)",
+    "UPDATE days SET archived_at = 7",
+    "ALTER FUNCTION archive_day(bigint, bigint) SECURITY INVOKER",
+    "DROP FUNCTION archive_day(bigint, bigint)",
     "DELETE FROM erasures",
     "UPDATE erasures SET seq = 2",
     "TRUNCATE erasures",
@@ -143,6 +150,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("SELECT * FROM erasures", &["tally_ingest", "tally_seal"]),
     ("SELECT event_type_of('{}')", &["tally_ingest", "tally_seal"]),
     ("SELECT erase_payloads('acme', 7)", &["tally_seal"]),
+    ("SELECT archive_day({day}, 7)", &["tally_seal"]),
     ("INSERT INTO amended_chunks SELECT * FROM amended_chunks WHERE false", &["tally_seal"]),
     ("SELECT * FROM amended_chunks", &["tally_seal"]),
     ("INSERT INTO submissions SELECT * FROM submissions WHERE false", &["tally_ingest"]),
@@ -170,6 +178,7 @@ struct Ground {
     url: String,
     entries: String,
     submissions: String,
+    day: i64,
 }
 
 impl Ground {
@@ -186,14 +195,18 @@ impl Ground {
         world.stop().await;
         let pool = &world.rig.pool;
         make(pool).await;
-        // A key that is revoked, a fence that stands, a tenant, a checkpoint, a sealed hour.
+        // A key that is revoked, a tenant, a checkpoint; the day sealed, and the fence behind it.
         raw_sql(
             "INSERT INTO keys VALUES ('acme', decode(repeat('07', 32), 'hex'), 'agent', NULL, 2, 3);
-             UPDATE fence SET not_before = 1000;
+             UPDATE fence SET not_before = (SELECT day + 86400000000 FROM days);
              INSERT INTO reader_roles VALUES ('acme_sql', 'acme');
              INSERT INTO published VALUES (true, 1, 'a checkpoint');
-             INSERT INTO sealed_chunks VALUES ('acme', 1, 1, 0, 0, decode(repeat('00', 32), 'hex'),
-                                               decode(repeat('00', 32), 'hex'), 0)",
+             INSERT INTO sealed_hours SELECT day + 82800000000, decode(repeat('00', 32), 'hex'), 0
+             FROM days;
+             INSERT INTO sealed_chunks
+             SELECT workspace, 1, max(seq), min(recorded_at) - min(recorded_at) % 3600000000, 0,
+                    decode(repeat('00', 32), 'hex'), decode(repeat('00', 32), 'hex'),
+                    row_number() OVER () FROM entries GROUP BY workspace",
         )
         .execute(pool)
         .await
@@ -209,8 +222,9 @@ impl Ground {
             .unwrap()
         };
         let (entries, submissions) = (partition("entries").await, partition("submissions").await);
+        let day: i64 = sqlx::query_scalar("SELECT day FROM days").fetch_one(pool).await.unwrap();
         let url = world.rig.postgres.url();
-        Self { world, url, entries, submissions }
+        Self { world, url, entries, submissions, day }
     }
 
     async fn connect(&self, name: &str) -> PgConnection {
@@ -218,7 +232,9 @@ impl Ground {
     }
 
     fn filled(&self, statement: &str) -> String {
-        statement.replace("{entries}", &self.entries).replace("{submissions}", &self.submissions)
+        let statement = statement.replace("{entries}", &self.entries);
+        let statement = statement.replace("{submissions}", &self.submissions);
+        statement.replace("{day}", &self.day.to_string())
     }
 
     /// A digest of every row of every table.
@@ -346,6 +362,8 @@ async fn the_owner_too_is_refused_a_change_of_records() {
         "UPDATE entries SET payload = NULL, erased_by = 7 WHERE workspace = 'acme' AND seq = 3",
         "UPDATE entries SET payload = NULL, erased_by = 7 WHERE workspace = 'acme' AND seq = 1",
         "UPDATE entries SET payload = NULL, erased_by = 7 WHERE workspace = 'beta' AND seq = 2",
+        "UPDATE entries SET archived = true WHERE workspace = 'acme' AND seq = 2",
+        "UPDATE entries SET payload = NULL, archived = true WHERE workspace = 'acme' AND seq = 2",
         "UPDATE erasures SET seq = 2",
         "UPDATE heads SET last_seq = last_seq - 1",
         "UPDATE fence SET not_before = 0",

@@ -85,7 +85,7 @@ impl Days {
     pub async fn refresh(&self, pool: &PgPool) -> Result<(), StoreError> {
         let (not_before, days) = day::all(pool).await?;
         let mut closed = Closed { open_from: 0, ..Closed::clone(&self.closed()) };
-        // Days that were dropped need no filter: where their ids are kept is asked by other means.
+        // An archived day has its filter as any other: its ids stay. One that is not there has none.
         closed.filters.retain(|(day, _)| days.contains(day));
         for first in &days {
             if first.saturating_add(DAY) > not_before {

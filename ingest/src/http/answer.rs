@@ -1,7 +1,7 @@
 //! The shapes of answers.
 //!
 //! Here: what each JSON answer holds. A payload stands in a JSON string: it is UTF-8, so the string
-//! read back is the exact bytes; one that is erased is null. Not here: problems (see [`super::error`]).
+//! read back is the exact bytes; one that is erased or archived is null. Not here: problems (see [`super::error`]).
 
 use ledger::chain::KeyRecord;
 use ledger::hash::Digest;
@@ -153,9 +153,14 @@ pub(super) struct EntryAnswer {
     recorded_at: String,
     /// The event's UUID.
     event_id: String,
-    /// The exact bytes that were signed, as the UTF-8 of this text; null where they are erased.
+    /// The exact bytes that were signed, as the UTF-8 of this text; null where they are erased, or in
+    /// the archive alone.
     payload: Option<String>,
-    /// Seq of the entry that erased the payload; absent where it is there.
+    /// True where the payload is in the archive alone; absent otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    archived: Option<bool>,
+    /// Seq of the entry that erased the payload; absent where nothing did.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     erased_by: Option<u64>,
@@ -188,6 +193,7 @@ impl EntryAnswer {
         let recorded_at = Micros::new(row.recorded_at).ok_or(corrupt("entries.recorded_at"))?;
         let event_id = EventId::from_bytes(row.event_id.into_bytes());
         let key = PublicKey::from_bytes(&row.public_key);
+        let archived = row.is_in_archive().then_some(true);
         let payload = row.payload.map(String::from_utf8);
         let erased_by = row.erased_by.map(|by| number(by, "entries.erased_by"));
         let signature = row.signature.try_into().map(Signature::from_bytes);
@@ -196,6 +202,7 @@ impl EntryAnswer {
             recorded_at: recorded_at.to_string(),
             event_id: event_id.map_err(|_| corrupt("entries.event_id"))?.to_string(),
             payload: payload.transpose().map_err(|_| corrupt("entries.payload"))?,
+            archived,
             erased_by: erased_by.transpose()?,
             payload_digest: hex(&row.payload_digest, "entries.payload_digest")?,
             link: hex(&row.link, "entries.link")?,

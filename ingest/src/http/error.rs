@@ -8,6 +8,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ledger::chain::Refusal;
 use ledger::names::Seq;
+use ledger::time::Hour;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -75,6 +76,7 @@ kinds! {
     TooManyKeys 409 "too-many-keys" "The workspace has as many keys as the ledger takes",
     NotErasable 409 "not-erasable" "An event cannot be erased",
     ChainFull 409 "chain-full" "The chain has no seq left",
+    InArchive 410 "in-archive" "The payload is in the archive, and not here any more",
     TooLarge 413 "too-large" "The body is too large",
     TooManyEvents 413 "too-many-events" "The submission has too many events",
     UnsupportedMediaType 415 "unsupported-media-type" "The body is of another type",
@@ -161,6 +163,7 @@ pub struct Problem {
     kind: Kind,
     detail: String,
     seq: Option<Seq>,
+    hour: Option<Hour>,
     errors: Vec<Fault>,
     retry_after: Option<u64>,
     recorded: Vec<CustodyReceipt>,
@@ -173,6 +176,7 @@ impl Problem {
             kind,
             detail: detail.into(),
             seq: None,
+            hour: None,
             errors: Vec::new(),
             retry_after: None,
             recorded: Vec::new(),
@@ -184,8 +188,13 @@ impl Problem {
         self
     }
 
-    fn at_seq(mut self, seq: Seq) -> Self {
+    pub(super) fn at_seq(mut self, seq: Seq) -> Self {
         self.seq = Some(seq);
+        self
+    }
+
+    pub(super) fn of_hour(mut self, hour: Hour) -> Self {
+        self.hour = Some(hour);
         self
     }
 
@@ -226,6 +235,10 @@ pub(super) struct Body<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     seq: Option<u64>,
+    /// The hour in whose chunks the archive has the event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    hour: Option<String>,
     /// What is wrong, and where, if there is more to say; at most 20.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     #[schema(required = false)]
@@ -245,6 +258,7 @@ impl IntoResponse for Problem {
             status,
             detail: &self.detail,
             seq: self.seq.map(Seq::get),
+            hour: self.hour.map(|hour| hour.to_string()),
             errors: &self.errors,
             recorded: &self.recorded,
         };

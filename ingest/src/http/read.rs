@@ -11,6 +11,7 @@ use ledger::hash::Digest;
 use ledger::names::{EventId, Seq};
 use ledger::note::sign;
 use ledger::receipt::HeadNote;
+use ledger::time::Micros;
 use serde::Deserialize;
 
 use super::answer::{
@@ -21,7 +22,8 @@ use super::auth::no_workspace;
 use super::error::{Kind, Problem};
 use super::{App, InWorkspace, wants_text};
 use crate::accept::Limits;
-use crate::store::read;
+use crate::store::StoreError;
+use crate::store::read::{self, EntryRow};
 
 /// Entries in an answer, where the client does not say.
 const ENTRIES_DEFAULT: u16 = 100;
@@ -104,7 +106,23 @@ pub(super) async fn event(
     let most = app.limits.max_payload_bytes() + ENTRY_BYTES;
     let claim = app.room.claim(&workspace, COPIES * most).await?;
     let row = read::event(&app.readers, &workspace, event_id).await?.ok_or_else(not_found)?;
+    if row.is_in_archive() {
+        return Err(in_archive(&row)?);
+    }
     claim.answer(&EntryAnswer::new(row)?)
+}
+
+/// Where the payload of an archived entry is: in which hour's chunks, under which seq.
+fn in_archive(row: &EntryRow) -> Result<Problem, StoreError> {
+    let corrupt = |column| StoreError::Corrupt { column };
+    let at = Micros::new(row.recorded_at).ok_or(corrupt("entries.recorded_at"))?;
+    let seq = u64::try_from(row.seq).ok().and_then(Seq::new).ok_or(corrupt("entries.seq"))?;
+    let hour = at.hour();
+    let detail = format!(
+        "the payload is not here any more: the archive has it, in the chunk of the hour {hour} that \
+         holds seq {seq}"
+    );
+    Ok(Problem::new(Kind::InArchive, detail).at_seq(seq).of_hour(hour))
 }
 
 /// Which entries a client asks for.

@@ -61,7 +61,7 @@ pub async fn load(
         let chain = Workspace::new(&workspace).ok().and_then(|name| chains.get_mut(&name));
         let chain = chain.ok_or(StoreError::Corrupt { column: "entries.workspace" })?;
         chain.erasable.recorded.insert(id);
-        // An erased payload, of which this cannot be said, was none of the ledger's.
+        // An erased or archived payload, of which this cannot be said, was none of the ledger's.
         if is_ledgers == Some(true) {
             chain.erasable.ledgers.insert(id);
         }

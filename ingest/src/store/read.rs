@@ -1,7 +1,7 @@
 //! What the HTTP routes show: heads, entries, submissions, keys.
 //!
-//! Here: one function a question. Records never change, but for a payload that is erased, and a
-//! question is one statement: so an answer never mixes two states. Not here: how answers look (see [`crate::http`]).
+//! Here: one function a question. Records never change, but for a payload that is erased or
+//! archived, and a question is one statement: so an answer never mixes two states. Not here: how answers look (see [`crate::http`]).
 
 use ledger::chain::{KeyRecord, Role};
 use ledger::hash::Digest;
@@ -27,10 +27,12 @@ pub struct EntryRow {
     pub recorded_at: i64,
     /// The event's UUID.
     pub event_id: Uuid,
-    /// The exact bytes that the agent sent; none where they are erased.
+    /// The exact bytes that the agent sent; none where they are erased or archived.
     pub payload: Option<Vec<u8>>,
     /// The seq of the entry that erased them.
     pub erased_by: Option<i64>,
+    /// Whether they are in the archive alone, or were before they were erased.
+    pub archived: bool,
     /// `H(payload)`.
     pub payload_digest: Vec<u8>,
     /// `link(seq)`.
@@ -47,6 +49,13 @@ pub struct EntryRow {
     pub public_key: Vec<u8>,
     /// The signature.
     pub signature: Vec<u8>,
+}
+
+impl EntryRow {
+    /// Whether the payload is there, in the archive alone.
+    pub fn is_in_archive(&self) -> bool {
+        self.archived && self.erased_by.is_none()
+    }
 }
 
 /// The newest entry of a workspace; `None` where there is no such workspace.
@@ -117,8 +126,9 @@ pub async fn event(
 ) -> Result<Option<EntryRow>, StoreError> {
     let mut transaction = within(pool, workspace).await?;
     let row = sqlx::query_as(
-        "SELECT e.seq, e.recorded_at, e.event_id, e.payload, e.erased_by, e.payload_digest, e.link,
-                s.first_seq, s.event_count, s.submission_hash, s.counter, s.public_key, s.signature
+        "SELECT e.seq, e.recorded_at, e.event_id, e.payload, e.erased_by, e.archived,
+                e.payload_digest, e.link, s.first_seq, s.event_count, s.submission_hash, s.counter,
+                s.public_key, s.signature
          FROM entries e
          CROSS JOIN LATERAL (SELECT * FROM submissions s
                              WHERE s.workspace = e.workspace AND s.first_seq <= e.seq
@@ -144,8 +154,9 @@ pub async fn entries(
     let first = from.get().cast_signed();
     let last = first.saturating_add(i64::from(limit) - 1);
     let rows = sqlx::query_as(
-        "SELECT e.seq, e.recorded_at, e.event_id, e.payload, e.erased_by, e.payload_digest, e.link,
-                s.first_seq, s.event_count, s.submission_hash, s.counter, s.public_key, s.signature
+        "SELECT e.seq, e.recorded_at, e.event_id, e.payload, e.erased_by, e.archived,
+                e.payload_digest, e.link, s.first_seq, s.event_count, s.submission_hash, s.counter,
+                s.public_key, s.signature
          FROM (SELECT *, sum(coalesce(octet_length(payload), 0)) OVER (ORDER BY seq) AS bytes
                FROM entries WHERE workspace = $1 AND seq BETWEEN $2 AND $3) e
          CROSS JOIN LATERAL (SELECT * FROM submissions s

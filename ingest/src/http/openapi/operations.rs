@@ -251,7 +251,7 @@ fn reading() -> Vec<Operation> {
     let event = read("/v1/workspaces/{workspace}/events/{event_id}", "event", "An event's entry")
         .with([in_path("event_id", "The event's UUID", uuid)])
         .answers(200, "The entry", &[(JSON, "EntryAnswer")])
-        .refuses([Kind::NotFound]);
+        .refuses([Kind::NotFound, Kind::InArchive]);
     let limit = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1));
     let limit = limit.maximum(Some(1_000)).default(Some(100.into()));
     let entries = read("/v1/workspaces/{workspace}/entries", "entries", "Entries in order")
