@@ -97,6 +97,8 @@ def cases():
     for name, lie in lies():
         for removed in (True, False):
             yield name, [prune(3, 5, removed=removed, **lie)], 0, {}
+    for lie in ({"first_seq": 4}, {"last_seq": 6}, {"first_seq": 4, "last_seq": 6}):
+        yield f"3 to 7 but {lie}", [prune(3, 7, **lie)], 0, {}
     for erase, endings in ((False, ("",)), (True, ("", ".e1", ".e2"))):
         for ending in endings:
             for step in (prune(3, 5), prune(5, 5)):

@@ -43,7 +43,11 @@ where
         let mut weight = 0;
         while weight < BATCH {
             let Some(need) = audit.need() else { break };
-            weight += if matches!(need, Need::Chunk { .. }) { chunk_weight } else { 1 };
+            weight += match &need {
+                // An object that was pruned and is still there is as large as one that was not.
+                Need::Chunk { .. } | Need::Object(Artefact::Events { .. }) => chunk_weight,
+                Need::Listing | Need::Object(_) => 1,
+            };
             batch.push(need);
         }
         if batch.is_empty() {

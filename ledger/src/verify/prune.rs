@@ -124,7 +124,7 @@ impl LogWalk {
         chunks().try_for_each(|chunk| self.may_go(chunk))?;
         let root = manifests_root(chunks().map(|chunk| &chunk.note));
         Unfit::check("manifests_root", root, record.manifests_root)?;
-        let youngest = chunks().last().map(|chunk| chunk.manifest.last_recorded_at.to_string());
+        let youngest = at(to).map(|chunk| chunk.manifest.last_recorded_at.to_string());
         Unfit::check("last_recorded_at", bound(youngest), record.last_recorded_at)?;
         Ok(indices.to_vec())
     }

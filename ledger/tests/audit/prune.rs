@@ -144,6 +144,19 @@ fn wrong_lines() -> Vec<Case> {
             refused!("T028 leaf=7 acme"),
         ),
         case(
+            "a prune record of all that it counts, which ends within the last of them",
+            Lie::Plan(|plan| {
+                let lie: fn(&mut PruneRecord) = |r| r.last_seq = Seq::new(7).unwrap();
+                prune(plan, Prune { seqs: (6, 8), lie, ..SIX });
+            }),
+            &[
+                "T028 leaf=7 acme",
+                "T050 events/acme/16/06-06.parquet",
+                "T050 events/acme/18/07-08.parquet",
+                "T112 acme",
+            ],
+        ),
+        case(
             "a prune record that ends behind the chain",
             Lie::Plan(|plan| lying(plan, |r| r.last_seq = Seq::new(9).unwrap())),
             refused!("T028 leaf=7 acme"),
