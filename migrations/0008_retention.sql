@@ -109,12 +109,15 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
     -- The lock `tally_a` (README.md): nothing is sealed or erased meanwhile. An archiver has it, and
-    -- gets it again in the same session.
-    IF NOT pg_try_advisory_xact_lock(x'74616c6c795f61'::bigint) THEN
+    -- gets it again in the same session. As for archivers, that of a connection which has just ended
+    -- may be there for a moment.
+    PERFORM set_config('lock_timeout', '2s', true);
+    BEGIN
+        PERFORM pg_advisory_xact_lock(x'74616c6c795f61'::bigint);
+    EXCEPTION WHEN lock_not_available THEN
         RAISE EXCEPTION 'another session is the archiver that is at work'
             USING ERRCODE = 'lock_not_available';
-    END IF;
-    PERFORM set_config('lock_timeout', '2s', true);
+    END;
     SELECT d.archived_at INTO since FROM days d WHERE d.day = first FOR UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'no day of records begins at the microsecond %', first
@@ -213,7 +216,9 @@ BEGIN
             EXIT;
         EXCEPTION WHEN lock_not_available THEN
             IF attempt = attempts THEN
-                RAISE;
+                RAISE EXCEPTION 'day % is not archived: somebody has read records all the time', suffix
+                    USING ERRCODE = 'lock_not_available',
+                          HINT = 'Call it again once long queries and backups have ended.';
             END IF;
         END;
         PERFORM pg_sleep(2);

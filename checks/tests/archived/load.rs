@@ -1,10 +1,12 @@
 //! Days are archived while everybody works.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use checks::driver::Answer;
+use checks::figures::tell;
 use checks::worker::Worker;
 use ledger::verify::Verdict;
 use sqlx::{Connection as _, Executor as _, PgConnection};
@@ -132,7 +134,7 @@ async fn writers_and_readers_go_on_while_days_are_archived() {
     assert!(after.0 >= before.0 && after.1 * 2 < before.1, "{before:?} {after:?}");
     // Measured beside each other, so the machine's load does not matter.
     let each = |bytes: i64| bytes / expected;
-    println!(
+    let line = format!(
         "archived {expected} events in {took:.1?} beside {} recorded events, the slowest answer in \
          {:.0?}: {} bytes an event before, {} after",
         met.recorded,
@@ -140,6 +142,7 @@ async fn writers_and_readers_go_on_while_days_are_archived() {
         each(before.1),
         each(after.1),
     );
+    tell(Path::new(env!("CARGO_TARGET_TMPDIR")), &line).unwrap();
     world.check_all(3).await;
 }
 
@@ -164,6 +167,8 @@ async fn a_long_reader_holds_archiving_up_and_nobody_else() {
     assert!(!archiving.is_finished());
     reader.execute("ROLLBACK").await.unwrap();
     assert_eq!(archiving.await.unwrap(), Ok(15));
-    println!("{} events recorded beside a long reader, the slowest in {slowest:.0?}", n - 100);
+    let line =
+        format!("{} events recorded beside a long reader, the slowest in {slowest:.0?}", n - 100);
+    tell(Path::new(env!("CARGO_TARGET_TMPDIR")), &line).unwrap();
     world.check_all(3).await;
 }

@@ -107,6 +107,32 @@ async fn one_archiver_works_at_a_time() {
     assert_eq!(archive(&mut archiver, start(0)).await, Ok(15));
 }
 
+/// Whoever dies at it leaves everything as it was, though the copy was made already.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_dies_has_done_nothing() {
+    let mut world = World::of_days().await;
+    world.stop().await;
+    let before = world.state().await;
+    let mut reader = PgConnection::connect(&world.rig.postgres.url()).await.unwrap();
+    reader.execute("BEGIN; SELECT * FROM entries").await.unwrap();
+    let mut archiver = world.as_archiver().await;
+    let archiving = tokio::spawn(async move {
+        sqlx::query("SELECT archive_day($1, 7)").bind(start(0)).execute(&mut archiver).await
+    });
+    // It waits for the reader, the copy beside it.
+    let waiting =
+        "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted";
+    while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&world.rig.pool).await.unwrap() == 0 {
+        assert!(!archiving.is_finished());
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    world.rig.postgres.kill_9().unwrap();
+    archiving.await.unwrap().unwrap_err();
+    world.rig.postgres.start_again().unwrap();
+    assert!(world.state().await == before);
+    assert_eq!(world.archive(start(0)).await, Ok(15));
+}
+
 /// An hour of an archived day is never sealed again: whatever makes somebody try, the error says why.
 #[tokio::test(flavor = "multi_thread")]
 async fn sealing_that_meets_an_archived_day_stops_and_says_so() {
