@@ -47,6 +47,9 @@ impl fmt::Display for Retained {
         if self.recovered > 0 {
             writeln!(f, "took up {} leaves that an earlier run had published", self.recovered)?;
         }
+        if self.erased > 0 {
+            writeln!(f, "erased {} payloads first", self.erased)?;
+        }
         let (leave, go) = if self.dry_run { ("would leave", "would go") } else { ("left", "went") };
         for ArchivedDay { day, payloads } in &self.days {
             match payloads {
@@ -103,6 +106,7 @@ pub(super) fn json(retained: &Retained) -> Value {
     };
     json!({
         "dry_run": retained.dry_run,
+        "erased_payloads": retained.erased,
         "days": retained.days.iter().map(day).collect::<Vec<_>>(),
         "pruned": retained.pruned.iter().map(run).collect::<Vec<_>>(),
         "stays": retained.stays.iter().map(stay).collect::<Vec<_>>(),

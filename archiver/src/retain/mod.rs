@@ -1,6 +1,8 @@
 //! Retention: the order of its effects, and nothing else (docs/decisions/0015-retention.md).
 //!
-//! 1. **Lock** and **recover**, as for sealing; prune records that were begun are finished.
+//! 1. **Lock** and **recover**, as for sealing; prune records that were begun are finished. What is asked to
+//!    be **erased** is erased first ([`crate::erase`]): a chunk that an erasure has begun to write anew
+//!    must not be pruned before that is logged.
 //! 2. **Database.** For each day whose time is over, that is sealed and that no hold keeps:
 //!    1. each chunk in it is read from the store and **verified** as an auditor does, and **compared** with
 //!       the database, row by row (see [`compare`]): where the two differ, one of them is evidence;
@@ -66,6 +68,8 @@ pub struct PrunedRun {
 pub struct Retained {
     /// Whether nothing was done.
     pub dry_run: bool,
+    /// Payloads that were erased before, as their chains ask for it.
+    pub erased: u64,
     /// Days, in order.
     pub days: Vec<ArchivedDay>,
     /// Runs of chunks, by workspace and in the order of its chain.
@@ -111,6 +115,7 @@ impl Archiver<'_> {
     ) -> Result<Retained, SealError> {
         let (mut conn, mut start) = self.begin().await?;
         let mut retained = Retained { recovered: start.recovered, ..Retained::default() };
+        retained.erased = self.carry_out_all(&mut conn, &mut start).await?.payloads;
         self.archive_days(&mut conn, &start, policy, now, &mut retained).await?;
         self.prune(&mut conn, &mut start, policy, &mut retained).await?;
         self.sweep(&mut conn, now, &mut retained).await?;

@@ -180,7 +180,9 @@ impl World {
 
     /// Starts the service anew on the same database.
     pub async fn restart(&mut self) {
-        self.stop().await;
+        if self.running.is_some() {
+            self.stop().await;
+        }
         let running = self.rig.serve(self.clock.clone()).await.unwrap();
         self.base = base(running.local_addr());
         self.running = Some(running);

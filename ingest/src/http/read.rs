@@ -119,8 +119,8 @@ fn in_archive(row: &EntryRow) -> Result<Problem, StoreError> {
     let seq = u64::try_from(row.seq).ok().and_then(Seq::new).ok_or(corrupt("entries.seq"))?;
     let hour = at.hour();
     let detail = format!(
-        "the payload is not here any more: the archive has it, in the chunk of the hour {hour} that \
-         holds seq {seq}"
+        "the payload is not here any more: it is in the archive, in the chunk of the hour {hour} that \
+         holds seq {seq}, for as long as that is kept"
     );
     Ok(Problem::new(Kind::InArchive, detail).at_seq(seq).of_hour(hour))
 }

@@ -21,7 +21,8 @@ pub fn case(name: &'static str, lie: Lie, findings: &'static [&'static str]) -> 
 }
 
 /// Checks that no lie here can reach, and why.
-const NOT_HERE: [(Check, &str); 2] = [
+const NOT_HERE: [(Check, &str); 3] = [
+    (Check::Unlocked, "what a store says is in none of its objects: see honest.rs"),
     (Check::ObjectMissing, "raised by whoever fetches the object: see the `verifier` crate"),
     (Check::ObjectUnreadable, "raised by whoever decodes Parquet: see the `verifier` crate"),
 ];
