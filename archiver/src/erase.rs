@@ -152,9 +152,9 @@ impl Archiver<'_> {
             let chunk = self.in_force(start, &place)?;
             if let Some((manifest, object)) = chunk.without(&erased)? {
                 drop(chunk);
-                let note = self.put_chunk(&manifest, object)?;
-                self.log_leaf(&mut batch, note)?;
                 superseded.push((place.range, manifest.erasure()));
+                let note = self.put_chunk(manifest, object)?;
+                self.log_leaf(&mut batch, note)?;
             }
         }
         if batch.is_empty() {

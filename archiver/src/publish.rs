@@ -12,12 +12,15 @@
 //! Every object is a function of what is recorded, the key and the log before, so a run that dies
 //! anywhere is finished by the next one with the same bytes.
 
+use std::thread::{self, JoinHandle};
+
 use ledger::checkpoint::Checkpoint;
 use ledger::chunk::ChunkManifest;
 use ledger::layout::Artefact;
 use ledger::line::KeyLine;
 use ledger::merkle::{Frontier, leaf_hash};
 use ledger::note;
+use ledger::verify::Finding;
 use sqlx::PgConnection;
 use verifier::audit::check_chunk;
 
@@ -26,7 +29,7 @@ use crate::recover::Start;
 use crate::seal::Archiver;
 use crate::state::{Mark, Published, State, save};
 use crate::step::Step;
-use crate::vault::Removal;
+use crate::vault::{Removal, VaultError};
 use crate::{Disagreement, SealError};
 
 /// Leaves that one checkpoint will cover, and what they come to.
@@ -52,6 +55,16 @@ impl Batch {
     }
 }
 
+fn read_back(object: String, finding: &dyn ToString) -> SealError {
+    Disagreement::ReadBack { object, finding: finding.to_string() }.into()
+}
+
+/// A chunk's object that is in the store, and is being checked as it was read back.
+pub(crate) struct Written {
+    key: String,
+    check: JoinHandle<(ChunkManifest, Option<Finding>)>,
+}
+
 impl Archiver<'_> {
     /// Tells the probe of a step.
     pub(crate) fn reach(&self, step: Step) -> Result<(), SealError> {
@@ -71,22 +84,46 @@ impl Archiver<'_> {
     /// Writes a chunk's object and its manifest, and gives the manifest's note.
     pub(crate) fn put_chunk(
         &self,
-        manifest: &ChunkManifest,
+        manifest: ChunkManifest,
         object: Vec<u8>,
     ) -> Result<String, SealError> {
+        let written = self.put_object(manifest, object)?;
+        self.put_manifest(written)
+    }
+
+    /// Writes a chunk's object and reads it back. It is checked on a thread of its own: the next chunk is
+    /// made meanwhile.
+    pub(crate) fn put_object(
+        &self,
+        manifest: ChunkManifest,
+        object: Vec<u8>,
+    ) -> Result<Written, SealError> {
         let (range, erasure) = (manifest.range(), manifest.erasure());
-        self.put(&Artefact::Events { range: range.clone(), erasure }, &object)?;
+        self.put(&Artefact::Events { range, erasure }, &object)?;
         self.reach(Step::ObjectPut)?;
         // What counts is what the store gives back: it is checked against the rows' own root and
         // last link, by the code that an auditor runs.
         drop(object);
         let stored = self.vault.get(&manifest.object)?.unwrap_or_default();
-        if let Some(finding) = check_chunk(manifest, &stored).findings.first() {
-            let (object, finding) = (manifest.object.clone(), finding.to_string());
-            return Err(Disagreement::ReadBack { object, finding }.into());
-        }
-        drop(stored);
+        let key = manifest.object.clone();
+        let check = thread::Builder::new().name("check".to_owned()).spawn(move || {
+            let finding = check_chunk(&manifest, &stored).findings.into_iter().next();
+            (manifest, finding)
+        });
+        let check = check.map_err(|error| VaultError::Io { key: key.clone(), error })?;
+        Ok(Written { key, check })
+    }
+
+    /// Writes the manifest of an object once that is found to be what was written, and gives the note.
+    pub(crate) fn put_manifest(&self, written: Written) -> Result<String, SealError> {
+        let Written { key: object, check } = written;
+        let manifest = match check.join() {
+            Ok((manifest, None)) => manifest,
+            Ok((_, Some(finding))) => return Err(read_back(object, &finding)),
+            Err(_) => return Err(read_back(object, &"checking it panicked")),
+        };
         self.reach(Step::ObjectReadBack)?;
+        let (range, erasure) = (manifest.range(), manifest.erasure());
         let note = self.sign(&manifest.to_body())?;
         self.put(&Artefact::Manifest { range, erasure }, note.as_bytes())?;
         self.reach(Step::ManifestPut)?;

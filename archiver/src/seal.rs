@@ -9,7 +9,8 @@
 //! 4. **Fence.** No entry of the hours to seal can be recorded any more, so the rows that are read
 //!    from here on are all there are.
 //! 5. For each hour in turn:
-//!    1. each chunk's **object** and **manifest**;
+//!    1. each chunk's **object** and **manifest**; while one is checked as it was read back, the next one
+//!       is made;
 //!    2. the hour's **heads**, then its **note**, which counts the manifests;
 //!    3. **publishing**: the log, its checkpoint, the marks. What an object and a checkpoint go
 //!       through, [`crate::publish`] says.
@@ -33,7 +34,7 @@ use ledger::time::{Hour, Micros};
 use sqlx::{PgConnection, PgPool, Row as _};
 
 use crate::chunk::{Chunk, ChunkMaker, Limits};
-use crate::publish::Batch;
+use crate::publish::{Batch, Written};
 use crate::records::{Records, decoded, unsigned};
 use crate::recover::{Start, recover};
 use crate::state::State;
@@ -181,6 +182,7 @@ impl Archiver<'_> {
         for workspace in workspaces_with_entries(conn, hour).await? {
             self.seal_workspace(conn, &mut work, &workspace).await?;
         }
+        self.finish_chunk(&mut work)?;
         self.seal_hour_note(&mut work)?;
         let kept = self.publish(conn, start, work.batch).await?;
         Ok((work.sealed, kept))
@@ -240,6 +242,8 @@ impl Archiver<'_> {
         part: u64,
         chunk: Chunk,
     ) -> Result<(), SealError> {
+        // Its manifest names the one before.
+        self.finish_chunk(work)?;
         let Chunk { object, first_seq, last_seq, .. } = chunk;
         let range = Range { workspace: workspace.clone(), hour: work.hour, first_seq, last_seq };
         let previous = work.batch.state.tail(workspace);
@@ -260,12 +264,23 @@ impl Archiver<'_> {
             object: Artefact::Events { range, erasure: 0 }.to_string(),
             digest: ObjectDigest::of(&object),
         };
-        let note = self.put_chunk(&manifest, object)?;
         work.sealed.chunks += 1;
         work.sealed.events += manifest.rows();
         work.sealed.payload_bytes += chunk.payload_bytes;
         work.sealed.object_bytes += manifest.digest.bytes;
-        self.log_leaf(&mut work.batch, note)
+        work.written = Some(self.put_object(manifest, object)?);
+        Ok(())
+    }
+
+    /// Writes and takes up the manifest of the chunk that was written last.
+    fn finish_chunk(&self, work: &mut HourWork) -> Result<(), SealError> {
+        match work.written.take() {
+            None => Ok(()),
+            Some(written) => {
+                let note = self.put_manifest(written)?;
+                self.log_leaf(&mut work.batch, note)
+            }
+        }
     }
 
     fn seal_hour_note(&self, work: &mut HourWork) -> Result<(), SealError> {
@@ -292,13 +307,15 @@ struct HourWork {
     hour: Hour,
     limits: Limits,
     batch: Batch,
+    /// The newest chunk, whose object is still being checked.
+    written: Option<Written>,
     sealed: SealedHour,
 }
 
 impl HourWork {
     fn new(hour: Hour, limits: Limits, start: &Start) -> Self {
         let sealed = SealedHour { hour, chunks: 0, events: 0, payload_bytes: 0, object_bytes: 0 };
-        Self { hour, limits, batch: Batch::new(start), sealed }
+        Self { hour, limits, batch: Batch::new(start), written: None, sealed }
     }
 }
 

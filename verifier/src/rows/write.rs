@@ -1,6 +1,8 @@
 //! Writes the rows of a chunk: the same rows always come to the same bytes.
 
 use std::sync::Arc;
+use std::sync::mpsc::{self, SyncSender};
+use std::thread::{self, JoinHandle};
 
 use arrow::array::{
     ArrayRef, BinaryViewBuilder, BooleanBuilder, Decimal64Builder, FixedSizeBinaryBuilder,
@@ -24,6 +26,8 @@ use super::schema::{Kind, arrow_schema, key_values};
 const GROUP_ROWS: usize = 65_536;
 /// Rows that are gathered as Arrow arrays before they are encoded.
 const BATCH_ROWS: usize = 4_096;
+/// Batches that may wait for the encoder.
+const BATCHES_WAITING: usize = 1;
 /// The zstd level. Part of what makes the bytes: a change of it changes every object.
 const ZSTD_LEVEL: i32 = 3;
 /// Stands in the file as its writer. Fixed, so that the bytes do not depend on a version number.
@@ -81,11 +85,12 @@ pub fn properties(origin: &Origin, workspace: &Workspace) -> Result<WriterProper
 
 /// Writes one chunk's object, row by row, into memory.
 ///
-/// Holds the object so far, the row group that is being encoded, and some rows before it: whoever
-/// pushes the rows decides how large that becomes.
+/// Rows are encoded on a thread of its own, while whoever pushes them makes the next ones. Holds the
+/// object so far, the row group that is being encoded, and some rows before it: whoever pushes the rows
+/// decides how large that becomes.
 pub struct ChunkWriter {
-    writer: ArrowWriter<Vec<u8>>,
     rows: RowBuilder,
+    encoder: Encoder,
 }
 
 impl ChunkWriter {
@@ -97,7 +102,7 @@ impl ChunkWriter {
             .with_skip_arrow_metadata(true);
         let writer = ArrowWriter::try_new_with_options(Vec::new(), arrow_schema(), options)
             .map_err(refused)?;
-        Ok(Self { writer, rows: RowBuilder::new() })
+        Ok(Self { rows: RowBuilder::new(), encoder: Encoder::start(writer)? })
     }
 
     /// Appends the next row. Rows come in the order of `seq`.
@@ -108,13 +113,43 @@ impl ChunkWriter {
 
     fn flush(&mut self) -> Result<(), RowsError> {
         let batch = RecordBatch::try_new(arrow_schema(), self.rows.finish()).map_err(refused)?;
-        self.writer.write(&batch).map_err(refused)
+        self.encoder.push(batch);
+        Ok(())
     }
 
     /// Closes the object and gives its bytes.
     pub fn finish(mut self) -> Result<Vec<u8>, RowsError> {
         self.flush()?;
-        self.writer.into_inner().map_err(refused)
+        self.encoder.finish()
+    }
+}
+
+/// The thread that encodes batches, in order.
+struct Encoder {
+    batches: SyncSender<RecordBatch>,
+    thread: JoinHandle<Result<Vec<u8>, RowsError>>,
+}
+
+impl Encoder {
+    fn start(mut writer: ArrowWriter<Vec<u8>>) -> Result<Self, RowsError> {
+        let (batches, received) = mpsc::sync_channel::<RecordBatch>(BATCHES_WAITING);
+        let encode = move || {
+            received.iter().try_for_each(|batch| writer.write(&batch)).map_err(refused)?;
+            writer.into_inner().map_err(refused)
+        };
+        let thread = thread::Builder::new().name("encode".to_owned()).spawn(encode);
+        Ok(Self { batches, thread: thread.map_err(refused)? })
+    }
+
+    /// Hands on a batch. Where the thread takes none any more it has failed: why, it tells at the end.
+    fn push(&self, batch: RecordBatch) {
+        let _ = self.batches.send(batch);
+    }
+
+    fn finish(self) -> Result<Vec<u8>, RowsError> {
+        let Self { batches, thread } = self;
+        drop(batches);
+        thread.join().map_err(|_| refused("the encoder panicked"))?
     }
 }
 
