@@ -1,5 +1,5 @@
 -- What the archiver remembers of archive retention: chunks whose objects are gone, by a signed record in
--- the log (docs/decisions/0015-retention.md).
+-- the log (docs/decisions/0015-retention.md). And of what it is about to publish.
 
 -- Chunks that the log says are pruned. `removed_at`: when their objects were seen to be gone; none as
 -- long as the store keeps one.
@@ -12,10 +12,10 @@ CREATE TABLE pruned_chunks (
 );
 CREATE INDEX ON pruned_chunks (workspace, first_seq) WHERE removed_at IS NULL;
 
--- Records that are to be the log's next leaves, kept before any object holds one: a run that dies is
--- finished with the same bytes, whatever the policy says by then. Gone once they are logged.
-CREATE TABLE planned_prunes (
-    log_index bigint PRIMARY KEY CHECK (log_index > 0),
+-- Notes that are to be the log's next leaves, kept before any object holds one: what was begun is finished
+-- with the same bytes, whatever the next run has to do. Gone once they are logged.
+CREATE TABLE planned_leaves (
+    log_index bigint PRIMARY KEY CHECK (log_index >= 0),
     note      text   NOT NULL
 );
 
@@ -23,7 +23,7 @@ DO $$
 DECLARE
     made text;
 BEGIN
-    FOREACH made IN ARRAY ARRAY['pruned_chunks', 'planned_prunes'] LOOP
+    FOREACH made IN ARRAY ARRAY['pruned_chunks', 'planned_leaves'] LOOP
         EXECUTE format('ALTER TABLE %I OWNER TO tally_owner', made);
         EXECUTE format('REVOKE ALL ON %I FROM PUBLIC', made);
         EXECUTE format('GRANT SELECT, INSERT ON %I TO tally_archiver', made);
@@ -33,4 +33,4 @@ BEGIN
     END LOOP;
 END $$;
 GRANT UPDATE (removed_at) ON pruned_chunks TO tally_archiver;
-GRANT DELETE ON planned_prunes TO tally_archiver;
+GRANT DELETE ON planned_leaves TO tally_archiver;

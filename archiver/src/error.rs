@@ -144,8 +144,8 @@ pub enum Disagreement {
         /// The first column that differs.
         column: &'static str,
     },
-    /// Prune records that were begun do not follow on the log.
-    #[error("the prune record kept for leaf {index} has no place in a log of {size} leaves")]
+    /// Leaves whose publishing was begun do not follow on the log.
+    #[error("what was kept to be leaf {index} has no place in a log of {size} leaves")]
     Planned {
         /// Which leaf it was to be.
         index: u64,

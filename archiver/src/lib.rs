@@ -24,6 +24,7 @@ pub mod keys;
 pub mod lock;
 pub mod log;
 pub mod passes;
+mod planned;
 pub mod policy;
 pub mod publish;
 pub mod records;

@@ -2,7 +2,8 @@
 //!
 //! 1. A chunk's **object**, which is **read back and verified**, then its **manifest**: a manifest
 //!    never speaks of bytes that were not seen in the store.
-//! 2. The log's **bundles**, then its **tiles**, which are hashes of them.
+//! 2. The **leaves** are kept in the database ([`crate::planned`]): from here on they are what comes next in
+//!    the log, whoever comes next. Then the log's **bundles**, then its **tiles**, which are hashes of them.
 //! 3. The **checkpoint**: until it is replaced, an auditor sees what was before, whole. It must never
 //!    name an object that is not there.
 //! 4. What fuller tiles replace is **trimmed**: after the checkpoint that makes it so, and before the
@@ -30,7 +31,7 @@ use crate::seal::Archiver;
 use crate::state::{Mark, Published, State, save};
 use crate::step::Step;
 use crate::vault::{Removal, VaultError};
-use crate::{Disagreement, SealError};
+use crate::{Disagreement, SealError, planned};
 
 /// Leaves that one checkpoint will cover, and what they come to.
 pub(crate) struct Batch {
@@ -153,6 +154,8 @@ impl Archiver<'_> {
         batch: Batch,
     ) -> Result<u64, SealError> {
         let old = start.log.size();
+        planned::keep(conn, old, &batch.leaves).await?;
+        self.reach(Step::LeavesKept)?;
         for leaf in &batch.leaves {
             start.log.append(leaf.as_bytes())?;
         }

@@ -27,7 +27,7 @@ use crate::publish::Batch;
 use crate::recover::Start;
 use crate::seal::Archiver;
 use crate::step::Step;
-use crate::{Disagreement, SealError};
+use crate::{Disagreement, SealError, planned};
 
 /// What is to change.
 #[derive(Clone, Debug)]
@@ -81,9 +81,12 @@ impl Archiver<'_> {
         let (mut conn, mut start) = self.open(known).await?;
         let mut published = self.finish_change(&mut conn, &mut start, new).await?;
         if !is_done(change, &start) {
+            // Of a key whose time ends now, nothing is published any more.
+            if self.signer.verifier() == start.line.in_force() {
+                self.finish_planned(&mut conn, &mut start).await?;
+            }
             if let Change::Succeed { .. } = change {
                 self.check_in_force(&start)?;
-                self.finish_prunes(&mut conn, &mut start).await?;
                 self.seal_closed(&mut conn, &mut start, now, grace).await?;
                 self.carry_out_all(&mut conn, &mut start).await?;
             }
@@ -161,8 +164,7 @@ impl Archiver<'_> {
         self.log_leaf(&mut Batch::new(start), note.to_owned())?;
         let index = start.log.size().cast_signed();
         let mut tx = conn.begin().await?;
-        // What the key before has signed and not logged has no place behind this.
-        sqlx::query("DELETE FROM planned_prunes").execute(&mut *tx).await?;
+        planned::forget(&mut tx, None).await?;
         keys::keep(&mut tx, &start.line).await?;
         keys::insert(index, note).execute(&mut *tx).await?;
         tx.commit().await?;

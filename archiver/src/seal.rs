@@ -135,12 +135,12 @@ impl Archiver<'_> {
     }
 
     /// Takes the lock, lets store and database agree before anything is signed, and finishes a change
-    /// of the seal key and prune records that were begun.
+    /// of the seal key, and the publishing of leaves, that was begun.
     pub(crate) async fn begin(&self) -> Result<(PgConnection, Start), SealError> {
         let (mut conn, mut start) = self.open(self.signer.verifier()).await?;
         self.finish_change(&mut conn, &mut start, None).await?;
         self.check_in_force(&start)?;
-        self.finish_prunes(&mut conn, &mut start).await?;
+        self.finish_planned(&mut conn, &mut start).await?;
         Ok((conn, start))
     }
 

@@ -16,8 +16,8 @@ use ledger::prune::PruneRecord;
 use ledger::time::{Hour, Micros};
 use sqlx::{PgConnection, Row as _};
 
-use crate::keys;
 use crate::records::{bytes, decoded, unsigned};
+use crate::{keys, planned};
 
 /// What a leaf of the log says is sealed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -293,11 +293,7 @@ pub async fn save(
         };
         insert.execute(&mut *tx).await?;
     }
-    // What was planned is logged now.
-    sqlx::query("DELETE FROM planned_prunes WHERE log_index < $1")
-        .bind(size)
-        .execute(&mut *tx)
-        .await?;
+    planned::forget(&mut tx, Some(published.size)).await?;
     sqlx::query(
         "INSERT INTO published (log_size, checkpoint) VALUES ($1, $2)
          ON CONFLICT (one) DO UPDATE SET log_size = $1, checkpoint = $2",

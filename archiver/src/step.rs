@@ -18,6 +18,8 @@ pub enum Step {
     HeadsPut,
     /// The hour's note is in the store.
     HourNotePut,
+    /// The leaves that come next are in the database; no object of the log holds one.
+    LeavesKept,
     /// The log's entry bundles are in the store.
     BundlesPut,
     /// The log's tiles are in the store.
@@ -34,15 +36,13 @@ pub enum Step {
     Removed,
     /// The payloads of a day have left the database.
     DayArchived,
-    /// Prune records are in the database; nothing else of them is anywhere.
-    PrunesKept,
     /// The database holds the erased payloads no more.
     Erased,
 }
 
 impl Step {
     /// Those of sealing, in order.
-    pub const SEALING: [Self; 12] = [
+    pub const SEALING: [Self; 13] = [
         Self::Fenced,
         Self::RowsRead,
         Self::ObjectPut,
@@ -50,6 +50,7 @@ impl Step {
         Self::ManifestPut,
         Self::HeadsPut,
         Self::HourNotePut,
+        Self::LeavesKept,
         Self::BundlesPut,
         Self::TilesPut,
         Self::CheckpointPut,
@@ -58,8 +59,9 @@ impl Step {
     ];
 
     /// Those of changing the seal key, in order.
-    pub const CHANGING_KEYS: [Self; 6] = [
+    pub const CHANGING_KEYS: [Self; 7] = [
         Self::ChangeKept,
+        Self::LeavesKept,
         Self::BundlesPut,
         Self::TilesPut,
         Self::CheckpointPut,
@@ -70,7 +72,7 @@ impl Step {
     /// Those of retention, in order.
     pub const RETAINING: [Self; 8] = [
         Self::DayArchived,
-        Self::PrunesKept,
+        Self::LeavesKept,
         Self::BundlesPut,
         Self::TilesPut,
         Self::CheckpointPut,
@@ -80,10 +82,11 @@ impl Step {
     ];
 
     /// Those of erasing, in order.
-    pub const ERASING: [Self; 10] = [
+    pub const ERASING: [Self; 11] = [
         Self::ObjectPut,
         Self::ObjectReadBack,
         Self::ManifestPut,
+        Self::LeavesKept,
         Self::BundlesPut,
         Self::TilesPut,
         Self::CheckpointPut,

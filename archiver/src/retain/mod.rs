@@ -1,7 +1,6 @@
 //! Retention: the order of its effects, and nothing else (docs/decisions/0015-retention.md).
 //!
-//! 1. **Lock** and **recover**, as for sealing; prune records that were begun are finished. What is asked to
-//!    be **erased** is erased first ([`crate::erase`]): a chunk that an erasure has begun to write anew
+//! 1. **Lock** and **recover**, as for sealing. What is asked to be **erased** is erased first ([`crate::erase`]): a chunk that an erasure has begun to write anew
 //!    must not be pruned before that is logged.
 //! 2. **Database.** For each day whose time is over, that is sealed and that no hold keeps:
 //!    1. each chunk in it is read from the store and **verified** as an auditor does, and **compared** with
@@ -12,10 +11,8 @@
 //!    left the database:
 //!    1. each is read and **verified** once more, as nobody can after that; those with events of the
 //!       ledger's own stay, as keys and erasures hang on them;
-//!    2. runs of the others become **prune records**, signed, and **kept** in the database before any
-//!       object holds one: objects are never written again with other bytes, and a policy may change
-//!       between a run that died and the next;
-//!    3. the records are **published**, as leaves of the log like any other ([`crate::publish`]).
+//!    2. runs of the others become **prune records**, signed and **published**, as leaves of the log like
+//!       any other ([`crate::publish`]).
 //! 4. **Sweep.** The objects of chunks that the log says are pruned are removed, also those that an
 //!    earlier run did not come to, or that the store kept then. After the record: an object that is gone
 //!    without one is loss, a record of one that is still there is not.

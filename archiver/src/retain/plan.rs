@@ -234,14 +234,16 @@ pub(super) async fn due_chunks(
 }
 
 /// Whether the database has an event of the ledger's own there: of a day that has left it, only their
-/// payloads stay. Saves reading the object; where it says no, the object is read and decides.
+/// payloads stay. Saves reading the object; where it says no, the object is read and decides. Of a day that
+/// would leave it first, a rehearsal asks too.
 async fn has_ledger_rows(conn: &mut PgConnection, place: &Place) -> Result<bool, SealError> {
     let range = &place.range;
     let row = sqlx::query(
         "SELECT EXISTS (
              SELECT FROM entries e JOIN days d ON d.day = $4 - $4 % 86400000000
-             WHERE d.archived_at IS NOT NULL AND e.workspace = $1 AND e.seq BETWEEN $2 AND $3
+             WHERE e.workspace = $1 AND e.seq BETWEEN $2 AND $3
                AND e.recorded_at >= $4 AND e.recorded_at < $5 AND e.payload IS NOT NULL
+               AND (d.archived_at IS NOT NULL OR event_type_of(e.payload) LIKE 'ledger.%')
          ) AS found",
     )
     .bind(range.workspace.as_str())

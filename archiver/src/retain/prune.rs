@@ -4,19 +4,18 @@ use ledger::hash::Digest;
 use ledger::layout::{Artefact, Range};
 use ledger::prune::{PruneRecord, manifests_root};
 use ledger::time::Micros;
-use sqlx::{Connection as _, PgConnection, Row as _};
+use sqlx::PgConnection;
 
 use super::plan::{Run, Stay, Why, due_chunks};
 use super::{PrunedRun, Retained};
 use crate::amend::InForce;
 use crate::policy::RetentionPolicy;
 use crate::publish::Batch;
-use crate::records::unsigned;
 use crate::recover::Start;
 use crate::seal::Archiver;
 use crate::step::Step;
 use crate::vault::Removal;
-use crate::{Disagreement, SealError, erase};
+use crate::{SealError, erase};
 
 /// What a record will say, as far as its chunks have been read.
 struct Part {
@@ -48,7 +47,7 @@ impl Part {
 }
 
 impl Archiver<'_> {
-    /// Plans what is to go from the archive, keeps the records of it, and publishes them.
+    /// Plans what is to go from the archive, and publishes the records of it.
     pub(super) async fn prune(
         &self,
         conn: &mut PgConnection,
@@ -68,21 +67,10 @@ impl Archiver<'_> {
         if notes.is_empty() {
             return Ok(());
         }
-        // Once it is certain that the log can take them.
         let mut batch = Batch::new(start);
         for note in &notes {
             self.log_leaf(&mut batch, note.clone())?;
         }
-        let mut tx = conn.begin().await?;
-        for (index, note) in (start.log.size().cast_signed()..).zip(&notes) {
-            sqlx::query("INSERT INTO planned_prunes (log_index, note) VALUES ($1, $2)")
-                .bind(index)
-                .bind(note)
-                .execute(&mut *tx)
-                .await?;
-        }
-        tx.commit().await?;
-        self.reach(Step::PrunesKept)?;
         self.publish(conn, start, batch).await?;
         Ok(())
     }
@@ -121,32 +109,6 @@ impl Archiver<'_> {
             reason: policy.why().to_owned(),
             policy_sha256: policy.sha256,
         }
-    }
-
-    /// Publishes the prune records that an earlier run has kept and not come to log.
-    pub(crate) async fn finish_prunes(
-        &self,
-        conn: &mut PgConnection,
-        start: &mut Start,
-    ) -> Result<(), SealError> {
-        let rows = sqlx::query(
-            "SELECT log_index, note FROM planned_prunes WHERE log_index >= $1 ORDER BY log_index",
-        );
-        let size = start.log.size();
-        let rows = rows.bind(size.cast_signed()).fetch_all(&mut *conn).await?;
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let mut batch = Batch::new(start);
-        for (expected, row) in (size..).zip(&rows) {
-            let index = unsigned(row, "log_index")?;
-            if index != expected {
-                return Err(Disagreement::Planned { index, size }.into());
-            }
-            self.log_leaf(&mut batch, row.try_get("note")?)?;
-        }
-        self.publish(conn, start, batch).await?;
-        Ok(())
     }
 
     /// Removes the objects of all chunks that the log says are pruned and that may still be there.

@@ -46,7 +46,7 @@ fn days(retained: &Retained) -> Vec<String> {
 fn stays(retained: &Retained) -> Vec<(String, Option<u64>, &'static str)> {
     let stay = |stay: &Stay| {
         let seq = stay.chunk.as_ref().map(|(_, first, _)| *first);
-        (stay.hour.to_string()[5..13].to_owned(), seq, stay.why.as_str())
+        (stay.hour.to_string().get(5..13).unwrap().to_owned(), seq, stay.why.as_str())
     };
     retained.stays.iter().map(stay).collect()
 }
@@ -122,7 +122,8 @@ async fn the_ledger_goes_on_after_it() {
     world.clock.reach(at(LATER + 1));
     ledger.seal(at(LATER + 1)).await;
     let erased = ledger.erase().await;
-    assert_eq!((erased.payloads, erased.chunks), (1, 0), "20 was withheld as its hour was sealed");
+    // 20 was withheld as its hour was sealed, and 8 is nowhere.
+    assert_eq!((erased.payloads, erased.chunks), (2, 0), "{erased:?}");
     assert_eq!(ledger.withheld().await.iter().filter(|(_, by)| *by == 24).count(), 2);
     let report = ledger.verify_kept(2);
     assert_eq!(report.verdict, Verdict::Proven, "{:?}", report.findings);
@@ -235,9 +236,9 @@ async fn an_archive_that_does_not_verify_loses_nothing() {
 /// A ledger whose prune records are kept and not logged.
 async fn planned() -> (World, Copy) {
     let (world, ledger) = sealed().await;
-    let at_kept = |step: Step| step != Step::PrunesKept;
+    let at_kept = |step: Step| step != Step::LeavesKept;
     let stopped = ledger.retain_with(POLICY, at(LATER), &at_kept).await;
-    assert!(matches!(stopped, Err(SealError::Stopped(Step::PrunesKept))), "{stopped:?}");
+    assert!(matches!(stopped, Err(SealError::Stopped(Step::LeavesKept))), "{stopped:?}");
     (world, ledger)
 }
 

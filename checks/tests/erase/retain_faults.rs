@@ -28,7 +28,7 @@ async fn end(ledger: &Copy) -> End {
             (SELECT string_agg(a::text, E'\\n' ORDER BY log_index) FROM amended_chunks a),
             (SELECT string_agg(concat_ws(' ', workspace, first_seq, log_index, removed_at IS NULL),
                                E'\\n' ORDER BY workspace, first_seq) FROM pruned_chunks),
-            (SELECT string_agg(n::text, E'\\n') FROM planned_prunes n),
+            (SELECT string_agg(n::text, E'\\n') FROM planned_leaves n),
             (SELECT string_agg(concat_ws(' ', day, archived_at IS NULL), E'\\n' ORDER BY day) FROM days),
             (SELECT string_agg(p::text, E'\\n') FROM published p))",
     );
@@ -85,7 +85,7 @@ async fn killed_after_any_step_of_retention() {
         check_so_far(&ledger, &when);
         // The policy may have changed meanwhile: what was begun is finished as it was begun.
         let another = POLICY.replace("these are tests", "these are other tests");
-        let policy = if seen.contains(&Step::PrunesKept) { &another } else { POLICY };
+        let policy = if seen.contains(&Step::LeavesKept) { &another } else { POLICY };
         ledger.retain(policy, at(LATER)).await;
         check_end(&ledger, &expected, &when).await;
         ledger.pool.close().await;

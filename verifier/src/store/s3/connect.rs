@@ -76,7 +76,7 @@ pub fn connect(bucket: &str, settings: &S3Settings) -> Result<AmazonS3, SourceEr
 }
 
 /// What the environment says of every request's client: proxies, for instance.
-pub(super) fn from_env() -> ClientOptions {
+fn from_env() -> ClientOptions {
     let mut options = ClientOptions::new();
     for (name, value) in std::env::vars_os() {
         let (Some(name), Some(value)) = (name.to_str(), value.to_str()) else { continue };
@@ -86,6 +86,11 @@ pub(super) fn from_env() -> ClientOptions {
         }
     }
     options.with_timeout(REQUEST)
+}
+
+/// The same, for addresses that were checked before.
+pub(super) fn any_scheme() -> ClientOptions {
+    from_env().with_allow_http(true)
 }
 
 /// The same, and which checksum comes with writes, as Object Lock wants to know that too.

@@ -115,7 +115,7 @@ impl S3Source {
         patience: Patience,
     ) -> Result<Self, SourceError> {
         let store = Arc::new(store);
-        let locks = LockClient::new(Arc::clone(&store), &connect::from_env());
+        let locks = LockClient::new(Arc::clone(&store), &connect::any_scheme());
         let locks = locks.map_err(|error| SourceError::Settings(error.to_string()))?;
         let source = Self::over(store, address, prefix, patience)?;
         Ok(Self { locks: Some(locks), ..source })
