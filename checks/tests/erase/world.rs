@@ -419,7 +419,7 @@ impl Copy {
     /// The seqs whose payloads the database withholds, each with the entry that erased it.
     pub async fn withheld(&self) -> Vec<(i64, i64)> {
         sqlx::query_as(
-            "SELECT seq, erased_by FROM entries WHERE workspace = 'acme' AND payload IS NULL
+            "SELECT seq, erased_by FROM entries WHERE workspace = 'acme' AND erased_by IS NOT NULL
              ORDER BY seq",
         )
         .fetch_all(&self.pool)
