@@ -2,7 +2,7 @@
 //!
 //! 1. A chunk's **object**, which is **read back and verified**, then its **manifest**: a manifest
 //!    never speaks of bytes that were not seen in the store.
-//! 2. The **leaves** are kept in the database ([`crate::planned`]): from here on they are what comes next in
+//! 2. The **leaves** are kept in the database (`planned.rs`): from here on they are what comes next in
 //!    the log, whoever comes next. Then the log's **bundles**, then its **tiles**, which are hashes of them.
 //! 3. The **checkpoint**: until it is replaced, an auditor sees what was before, whole. It must never
 //!    name an object that is not there.

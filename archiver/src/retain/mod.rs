@@ -4,7 +4,7 @@
 //!    must not be pruned before that is logged.
 //! 2. **Database.** For each day whose time is over, that is sealed and that no hold keeps:
 //!    1. each chunk in it is read from the store and **verified** as an auditor does, and **compared** with
-//!       the database, row by row (see [`compare`]): where the two differ, one of them is evidence;
+//!       the database, row by row (see `compare.rs`): where the two differ, one of them is evidence;
 //!    2. the day's payloads **leave** the database. Its rows stay, without them: who asks for one is sent
 //!       to the archive, and what comes twice is still found.
 //! 3. **Archive.** The chunks of each workspace whose time is over, that no hold keeps and whose day has
