@@ -1,7 +1,8 @@
 //! The daemon: a pass as soon as an hour has closed, for as long as it runs.
 //!
 //! A **pass** seals every hour that has closed, then carries out what is asked to be erased, then lets go
-//! what the retention policy does not keep, where there is one. What went
+//! what the retention policy does not keep, where there is one. Where the last of these fails, `status`
+//! says so, and it is tried again after the next hour. What else went
 //! wrong is tried again, later each time; where someone must look first, the daemon ends, as trying
 //! again would only hide it. Where another archiver is at work, this one stands by.
 //!
@@ -137,19 +138,35 @@ pub async fn run(
 /// One pass, and what it tells.
 async fn pass(archiver: &Archiver<'_>, now: Micros, schedule: &Schedule) -> Result<(), SealError> {
     let start = Instant::now();
-    let done = async {
+    let sealing = async {
         let sealed = archiver.seal(now, schedule.grace).await?;
         tell_sealed(&sealed, start.elapsed());
         let erased = archiver.erase().await?;
         tell_erased(&erased);
+        Ok(())
+    };
+    let sealed: Result<(), SealError> = sealing.await;
+    if sealed.is_err() {
+        passes::record(&archiver.pool, now, &sealed).await;
+        return sealed;
+    }
+    let retaining = async {
         if let Some(policy) = schedule.policy()? {
             tell_retained(&archiver.retain(&policy, now).await?);
         }
         Ok(())
     };
-    let done: Result<(), SealError> = done.await;
-    passes::record(&archiver.pool, now, &done).await;
-    done
+    let retained: Result<(), SealError> = retaining.await;
+    passes::record(&archiver.pool, now, &retained).await;
+    match retained {
+        Err(error) if !matches!(error, SealError::Stopped(_)) => {
+            // Nothing goes that should stay, and nothing is owed to anybody: whatever is wrong there must
+            // not keep hours from being sealed. It is tried again after the next one.
+            tracing::error!(code = error.code(), "what is over could not be let go: {error}");
+            Ok(())
+        }
+        stopped => stopped,
+    }
 }
 
 fn tell_sealed(sealed: &Sealed, took: Duration) {

@@ -197,7 +197,9 @@ pub(super) async fn due_chunks(
             continue;
         };
         let mut run = Run { keep_days, places: Vec::new() };
-        for place in Place::all(conn, workspace, 0, through.get()).await? {
+        // Not all that there are: an archive of years has very many.
+        let kept = i64::try_from(keep_days).unwrap_or(i64::MAX).saturating_mul(DAY);
+        for place in Place::all(conn, workspace, 0, through.get().saturating_sub(kept)).await? {
             let (start, end) = (place.range.hour.start().get(), place.range.hour.end());
             // Times never fall along a chain.
             if !is_over(end, keep_days, through) {

@@ -337,6 +337,29 @@ async fn the_daemon_seals_erases_and_lets_go() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_daemon_seals_on_where_nothing_can_be_let_go() {
+    let mut world = World::of_three_days().await;
+    world.stop().await;
+    let ledger = world.copy();
+    ledger.seal(at(LATER - 2)).await;
+    let policy = world.rig.directory.join("retention.toml");
+    std::fs::write(&policy, POLICY).unwrap();
+    let change = "SET session_replication_role = replica;
+                  UPDATE entries SET payload = payload || ' ' WHERE seq = 12 AND workspace = 'acme'";
+    let mut conn = ledger.pool.acquire().await.unwrap();
+    sqlx::raw_sql(change).execute(&mut *conn).await.unwrap();
+    drop(conn);
+    ledger.run_daemon_until(at(LATER), Some(policy), "failures > 0 AND code = 4").await;
+    let last: i64 = sqlx::query_scalar("SELECT max(hour) FROM sealed_hours")
+        .fetch_one(&ledger.pool)
+        .await
+        .unwrap();
+    assert_eq!(last, at(LATER - 1).hour().start().get(), "every hour that has closed is sealed");
+    let trace = ledger.traces(14).await;
+    assert_eq!((trace.0.len(), trace.1.len()), (1, 1), "{trace:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn by_command() {
     let (world, ledger) = sealed().await;
     let (url, archive) = (world.rig.postgres.url(), shown(&world.rig.archive()));

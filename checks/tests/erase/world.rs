@@ -298,13 +298,19 @@ impl Copy {
 
     /// Lets the daemon work at this time, until its first pass has ended well.
     pub async fn run_daemon(&self, now: Micros, retention: Option<PathBuf>) {
+        self.run_daemon_until(now, retention, "ok_at IS NOT NULL").await;
+    }
+
+    /// Lets the daemon work at this time, until it has left word of its passes that is like this.
+    pub async fn run_daemon_until(&self, now: Micros, retention: Option<PathBuf>, told: &str) {
         let (vault, stop) = (self.vault(), Stop::new());
         let archiver = self.archiver(&vault, &stop);
         let tick = Duration::from_millis(5);
         let schedule = Schedule { grace: Duration::ZERO, tick, retention };
         let told = async {
-            let ended = "SELECT count(*) FROM passes WHERE ok_at IS NOT NULL";
-            while sqlx::query_scalar::<_, i64>(ended).fetch_one(&self.pool).await.unwrap() == 0 {
+            let ended = format!("SELECT count(*) FROM passes WHERE {told}");
+            let ended = || AssertSqlSafe(ended.clone());
+            while sqlx::query_scalar::<_, i64>(ended()).fetch_one(&self.pool).await.unwrap() == 0 {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             stop.stop();
