@@ -1,7 +1,7 @@
 //! The command line of `tally-verify`.
 
 use std::io::{IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use ledger::hash::Digest;
 use ledger::limits::MIN_KEPT_DAYS;
 use ledger::names::Workspace;
 use ledger::time::Micros;
-use ledger::verify::{Policy, Report};
+use ledger::verify::{Policy, Report, Verdict};
 
 use crate::audit::{self, Progress};
 use crate::store::{self, S3Settings, SourceError};
@@ -50,6 +50,12 @@ struct Verify {
     /// Fall short (exit 4) unless the archive is sealed up to this time (RFC 3339).
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     expect_through: Option<Micros>,
+    /// A checkpoint that you have kept from an earlier verification: the log has to go on from there.
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Option<PathBuf>,
+    /// Keep the checkpoint that was verified in this file, for the next time; not where it is refused.
+    #[arg(long, value_name = "FILE")]
+    keep_checkpoint: Option<PathBuf>,
     /// Payloads withheld by an erasure that the chain records do not fall short.
     #[arg(long)]
     allow_erased: bool,
@@ -83,6 +89,8 @@ enum CliError {
     TrustFile { path: PathBuf, reason: std::io::Error },
     #[error(transparent)]
     Trust(#[from] TrustError),
+    #[error("cannot read or write the checkpoint {path}: {reason}")]
+    Checkpoint { path: PathBuf, reason: std::io::Error },
     #[error(transparent)]
     Source(#[from] SourceError),
     #[error("cannot write the report: {0}")]
@@ -94,9 +102,10 @@ enum CliError {
 impl CliError {
     fn code(&self) -> u8 {
         match self {
-            Self::TrustFile { .. } | Self::Trust(_) | Self::Source(SourceError::Settings(_)) => {
-                exit::USAGE
-            }
+            Self::TrustFile { .. }
+            | Self::Checkpoint { .. }
+            | Self::Trust(_)
+            | Self::Source(SourceError::Settings(_)) => exit::USAGE,
             Self::Source(_) | Self::Output(_) | Self::Json(_) => exit::UNFINISHED,
         }
     }
@@ -119,7 +128,13 @@ impl Verify {
     fn run(self) -> Result<Report, CliError> {
         let trust_file = std::fs::read_to_string(&self.trust)
             .map_err(|reason| CliError::TrustFile { path: self.trust.clone(), reason })?;
-        let trust = trust::parse(&trust_file)?;
+        let mut trust = trust::parse(&trust_file)?;
+        if let Some(path) = &self.checkpoint {
+            let kept = std::fs::read(path);
+            let kept =
+                kept.map_err(|reason| CliError::Checkpoint { path: path.clone(), reason })?;
+            trust::add_seen(&mut trust, &kept)?;
+        }
         let source = store::open(&self.archive, &self.s3)?;
         let policy = Policy {
             expect_through: self.expect_through,
@@ -132,6 +147,9 @@ impl Verify {
         let bar = Bar::new();
         let report = audit::verify(&source, trust, policy, &bar);
         bar.0.finish_and_clear();
+        if let Some(path) = &self.keep_checkpoint {
+            keep_checkpoint(path, &report)?;
+        }
         let trust_sha256 = Digest::of(trust_file.as_bytes()).to_string();
         let text = if self.json {
             report::json::write(&report, &trust_sha256)?
@@ -141,6 +159,19 @@ impl Verify {
         std::io::stdout().write_all(text.as_bytes())?;
         Ok(report)
     }
+}
+
+/// Puts the checkpoint in the place of the one that was kept before, whole or not at all. One of an
+/// archive in which tampering was found, or that could not be verified, is not worth keeping.
+fn keep_checkpoint(path: &Path, report: &Report) -> Result<(), CliError> {
+    if !matches!(report.verdict, Verdict::Proven | Verdict::Short) {
+        return Ok(());
+    }
+    let failed = |reason| CliError::Checkpoint { path: path.to_owned(), reason };
+    let mut staged = path.as_os_str().to_owned();
+    staged.push(".new");
+    std::fs::write(&staged, &report.checkpoint_note).map_err(failed)?;
+    std::fs::rename(&staged, path).map_err(failed)
 }
 
 /// A progress bar on a terminal, nothing elsewhere.

@@ -5,6 +5,10 @@
 //! seal_keys = ["ledger.example.com/prod+90c48343+AUj4…"]
 //! receipt_keys = ["ledger.example.com/prod/receipt+20330a3b+AXw5…"]
 //!
+//! [[seen]]                        # the log as it was last time: what `checkpoint` of a report says
+//! size = 98
+//! root = "1f3c7e0b…"
+//!
 //! [workspaces.acme]
 //! root_keys = ["ed25519:TrKU8p1r87qTOeRilxbYzmxchS2IFLrr5P3r8AEdPYU"]
 //!
@@ -16,10 +20,11 @@
 
 use std::collections::BTreeMap;
 
+use ledger::checkpoint::Checkpoint;
 use ledger::hash::Digest;
 use ledger::key::PublicKey;
 use ledger::names::{Origin, Workspace};
-use ledger::note::VerifierKey;
+use ledger::note::{Note, VerifierKey};
 use ledger::succession::Cutoff;
 use ledger::verify::Trust;
 use serde::Deserialize;
@@ -49,9 +54,18 @@ struct File {
     #[serde(default)]
     receipt_keys: Vec<String>,
     #[serde(default)]
+    seen: Vec<Seen>,
+    #[serde(default)]
     revoked: Vec<Revoked>,
     #[serde(default)]
     workspaces: BTreeMap<String, Pins>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Seen {
+    size: u64,
+    root: String,
 }
 
 #[derive(Deserialize)]
@@ -96,7 +110,29 @@ pub fn parse(text: &str) -> Result<Trust, TrustError> {
     let receipt_keys = named_keys("receipt_keys", &file.receipt_keys, &receipt_name)?;
     let revoked = file.revoked.iter().map(|entry| revoked(entry, origin.as_str()));
     let revoked: Vec<_> = revoked.collect::<Result<_, _>>()?;
-    Ok(Trust { origin, seal_keys, revoked, receipt_keys, workspaces })
+    let seen = file.seen.iter().map(|entry| {
+        Ok(Cutoff { size: entry.size, root: value("seen.root", Digest::parse(&entry.root))? })
+    });
+    let seen = seen.collect::<Result<_, TrustError>>()?;
+    Ok(Trust { origin, seal_keys, revoked, seen, receipt_keys, workspaces })
+}
+
+/// Takes a checkpoint that the auditor has kept, such as a copy of `log/checkpoint` of last time. It
+/// has to be of this ledger and signed by a key of the trust file, so that a wrong file is not
+/// mistaken for one; what counts is that the auditor has kept it.
+pub fn add_seen(trust: &mut Trust, checkpoint: &[u8]) -> Result<(), TrustError> {
+    let member = "the checkpoint that was kept";
+    let note = value(member, Note::parse(checkpoint))?;
+    let read = value(member, Checkpoint::parse(note.body()))?;
+    if read.origin != trust.origin {
+        return value(member, Err(format!("it is of the ledger {}", read.origin)));
+    }
+    let known = trust.seal_keys.iter().chain(trust.revoked.iter().map(|(key, _)| key));
+    if !{ known }.any(|key| note.verify(key).is_ok()) {
+        return value(member, Err("no seal key of the trust file has signed it"));
+    }
+    trust.seen.push(Cutoff { size: read.size, root: read.root });
+    Ok(())
 }
 
 /// A stolen seal key, and up to where it is believed.

@@ -25,6 +25,7 @@ fn report(pruned: Pruned) -> Report {
         origin: "ledger.example.com/test".to_owned(),
         scope: None,
         checkpoint: None,
+        checkpoint_note: Vec::new(),
         log_size: 9,
         seal_keys: None,
         hours: None,

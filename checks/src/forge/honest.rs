@@ -82,6 +82,7 @@ pub fn honest(seed: u64) -> Honest {
         origin,
         seal_keys: vec![seal.verifier().clone()],
         revoked: Vec::new(),
+        seen: Vec::new(),
         receipt_keys: Vec::new(),
         workspaces: workspaces.collect(),
     };

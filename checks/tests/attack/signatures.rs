@@ -322,6 +322,7 @@ fn audit(cast: &Cast, last: &Submission, last_key: [u8; 32]) -> (Report, u64) {
         origin: origin.clone(),
         seal_keys: vec![seal.verifier().clone()],
         revoked: Vec::new(),
+        seen: Vec::new(),
         receipt_keys: Vec::new(),
         workspaces: [(workspace.clone(), vec![root.public()])].into(),
     };

@@ -26,6 +26,14 @@ fn beyond(operator: &Operator, what: &str, edit: impl FnOnce(&mut Content)) -> (
     assert_ne!(report.verdict, Verdict::Tampered, "{what}: {:#?}", report.findings);
     let before = operator.reseal(Depth::Links, |_| {});
     assert_ne!(checkpoint(&archive), checkpoint(&before), "{what}");
+    // Whoever has kept the checkpoint of before is told.
+    let kept = &before.0[&Artefact::Checkpoint.to_string()];
+    let mut trust = operator.trust.clone();
+    verifier::trust::add_seen(&mut trust, kept).unwrap();
+    let told = super::verify(&archive, &trust);
+    assert!(has(&told, Check::SeenForked) || has(&told, Check::SeenShrunk), "{what}: {told:#?}");
+    let same = super::verify(&before, &trust);
+    assert_ne!(same.verdict, Verdict::Tampered, "{what}: {:#?}", same.findings);
     (archive, report)
 }
 

@@ -11,6 +11,7 @@
 )]
 
 mod bytes;
+mod kept;
 mod limits;
 mod log;
 mod rows;

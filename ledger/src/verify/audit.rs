@@ -76,7 +76,7 @@ pub struct Audit {
     pub(super) listed: BTreeSet<String>,
     /// Partial tiles and bundles among them: few, as fuller ones replace them.
     partials: Vec<Artefact>,
-    checkpoint: Option<Checkpoint>,
+    pub(super) checkpoint: Option<Checkpoint>,
     checkpoint_note: Vec<u8>,
     checkpoint_input: Option<InputDigest>,
     pub(super) walk: LogWalk,
@@ -484,6 +484,7 @@ impl Audit {
             origin: self.trust.origin.to_string(),
             scope: self.policy.workspace,
             checkpoint: self.checkpoint_input,
+            checkpoint_note: self.checkpoint_note,
             log_size: self.walk.size,
             seal_keys: self.walk.seal.line().cloned(),
             hours: self.walk.first_hour.zip(self.walk.last_hour),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::layout::Artefact;
 use crate::time::{Hour, Micros};
 
 use super::audit::Audit;
@@ -18,6 +19,18 @@ impl Audit {
         for workspace in missing {
             let place = Place::workspace(&workspace);
             self.findings.push(Finding::new(Check::WorkspaceMissing, place));
+        }
+    }
+
+    /// A log only grows: one that is shorter than what the auditor has seen was cut.
+    pub(super) fn check_seen(&mut self) {
+        let Some(size) = self.checkpoint.as_ref().map(|checkpoint| checkpoint.size) else {
+            return;
+        };
+        for seen in self.trust.seen.iter().filter(|seen| seen.size > size) {
+            let place = Place::object(Artefact::Checkpoint);
+            let finding = Finding::new(Check::SeenShrunk, place);
+            self.findings.push(finding.differs(seen, format!("{size} leaves")));
         }
     }
 
@@ -38,6 +51,7 @@ impl Audit {
 
     /// Compares the archive with what the auditor asks for, and takes out what they allow.
     pub(super) fn check_policy(&mut self) {
+        self.check_seen();
         self.check_retention();
         self.check_lock();
         let Policy { allow_erased, allow_pruned, .. } = self.policy;

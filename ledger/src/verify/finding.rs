@@ -78,6 +78,8 @@ checks! {
     "T013" KeyNoteOrder Tampering "a note about the seal keys does not follow from the log before it"
     "T014" RevokedKey Tampering "a revoked seal key has signed past its cut-off"
     "T015" CutoffRoot Tampering "the log is not the one that the auditor knows up to the cut-off of a revoked seal key"
+    "T016" SeenForked Tampering "the log is not the one that the auditor has seen"
+    "T017" SeenShrunk Tampering "the log is shorter than the one that the auditor has seen"
     "T020" ManifestMalformed Tampering "a chunk manifest in the log cannot be read or contradicts itself"
     "T021" ManifestSeq Tampering "a chunk does not start right after the chunk before"
     "T022" ManifestLink Tampering "a chunk does not start at the link that the chunk before ends with"

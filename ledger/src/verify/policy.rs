@@ -18,6 +18,9 @@ pub struct Trust {
     pub seal_keys: Vec<VerifierKey>,
     /// Seal keys that were stolen, each with its cut-off.
     pub revoked: Vec<(VerifierKey, Cutoff)>,
+    /// Its log as the auditor has seen it before: its first leaves, and the root over them. A log that was
+    /// cut, or begun anew, does not go on from there.
+    pub seen: Vec<Cutoff>,
     /// Its receipt keys.
     pub receipt_keys: Vec<VerifierKey>,
     /// The root keys that workspaces were created with, where the auditor knows them.

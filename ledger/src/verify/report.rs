@@ -137,6 +137,8 @@ pub struct Report {
     pub scope: Option<Workspace>,
     /// The checkpoint that everything hangs on.
     pub checkpoint: Option<InputDigest>,
+    /// The same as it was read, for whoever keeps it; empty where it is no checkpoint.
+    pub checkpoint_note: Vec<u8>,
     /// Leaves in the log.
     pub log_size: u64,
     /// The seal keys that followed on each other in the log; none where it has no leaf.

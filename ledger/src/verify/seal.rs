@@ -20,6 +20,7 @@ use super::policy::Trust;
 #[derive(Debug)]
 pub(super) struct SealCheck {
     trusted: Vec<VerifierKey>,
+    seen: Vec<Cutoff>,
     revoked: Vec<(VerifierKey, Cutoff)>,
     tree: Frontier,
     line: Option<KeyLine>,
@@ -55,6 +56,7 @@ impl SealCheck {
     pub(super) fn new(trust: &Trust) -> Self {
         Self {
             trusted: trust.seal_keys.clone(),
+            seen: trust.seen.clone(),
             revoked: trust.revoked.clone(),
             tree: Frontier::new(),
             line: None,
@@ -113,6 +115,12 @@ impl SealCheck {
                 let finding = Finding::new(Check::CutoffRoot, Place::leaf(index));
                 let finding = finding.differs(cutoff.root, self.tree.root());
                 self.findings.push(finding.because(format!("cut-off of {key}")));
+            }
+        }
+        for seen in &self.seen {
+            if seen.size == self.tree.size() && seen.root != self.tree.root() {
+                let finding = Finding::new(Check::SeenForked, Place::leaf(index));
+                self.findings.push(finding.differs(seen, format!("root {}", self.tree.root())));
             }
         }
         hash

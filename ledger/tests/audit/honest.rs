@@ -1,9 +1,12 @@
 //! The honest ledger: proven, with exact totals, whatever the order of answers.
 
 use ledger::hash::Digest;
+use ledger::layout::decode_bundle;
+use ledger::merkle::{Frontier, leaf_hash};
 use ledger::names::Seq;
+use ledger::succession::Cutoff;
 use ledger::time::Micros;
-use ledger::verify::{Audit, Check, Policy, Report, Verdict};
+use ledger::verify::{Audit, Check, Policy, Report, Trust, Verdict};
 use proptest::prelude::*;
 
 use crate::driver::{audit, line, lines};
@@ -46,6 +49,35 @@ fn it_is_proven_with_exact_totals() {
         assert_eq!(report.head, Some((Seq::new(report.events).unwrap(), head)));
         assert_eq!((report.custodian_events, report.withheld, report.pinned), (0, 0, true));
         assert_eq!(report.missing_counters, []);
+    }
+}
+
+/// What the log's first leaves came to, for every number of them.
+#[test]
+fn a_log_goes_on_from_what_was_seen_of_it() {
+    let archive = build(honest(), &HONEST);
+    let whole = audit_with(&archive, Policy::default());
+    let bundle = format!("log/tile/entries/000.p/{}", whole.log_size);
+    let width = u16::try_from(whole.log_size).unwrap();
+    let leaves = decode_bundle(&archive.objects[&bundle], width).unwrap();
+    let (mut tree, mut seen) = (Frontier::new(), Vec::new());
+    for leaf in leaves {
+        tree.push(leaf_hash(leaf));
+        seen.push(Cutoff { size: tree.size(), root: tree.root() });
+    }
+    let with =
+        |seen: Vec<Cutoff>| audit(&archive, Trust { seen, ..trust() }, Policy::default(), |_| 0);
+    let report = with(seen.clone());
+    assert_eq!((report.verdict, lines(&report)), (Verdict::Proven, vec![]));
+    for Cutoff { size, root } in seen {
+        let other = Cutoff { size, root: Digest::of(root.as_bytes()) };
+        let report = with(vec![other]);
+        let expected = vec![format!("T016 leaf={}", size - 1)];
+        assert_eq!((report.verdict, lines(&report)), (Verdict::Tampered, expected));
+        let longer = Cutoff { size: size + whole.log_size, root };
+        let report = with(vec![longer]);
+        assert_eq!(report.verdict, Verdict::Tampered);
+        assert!(lines(&report).iter().all(|line| line.starts_with("T017")), "{report:?}");
     }
 }
 

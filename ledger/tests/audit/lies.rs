@@ -21,7 +21,9 @@ pub fn case(name: &'static str, lie: Lie, findings: &'static [&'static str]) -> 
 }
 
 /// Checks that no lie here can reach, and why.
-const NOT_HERE: [(Check, &str); 3] = [
+const NOT_HERE: [(Check, &str); 5] = [
+    (Check::SeenForked, "what the auditor has seen is in no archive: see honest.rs"),
+    (Check::SeenShrunk, "the same"),
     (Check::Unlocked, "what a store says is in none of its objects: see honest.rs"),
     (Check::ObjectMissing, "raised by whoever fetches the object: see the `verifier` crate"),
     (Check::ObjectUnreadable, "raised by whoever decodes Parquet: see the `verifier` crate"),

@@ -203,6 +203,7 @@ pub fn trust() -> Trust {
         origin: origin(),
         seal_keys: vec![seal().verifier().clone()],
         revoked: Vec::new(),
+        seen: Vec::new(),
         receipt_keys: vec![],
         workspaces: BTreeMap::from([pin("acme", 1), pin("beta", 3)]),
     }
