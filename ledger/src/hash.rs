@@ -56,7 +56,13 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        // In one piece: each statement has one of these for each of its events.
+        let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+        let mut text = [0_u8; 64];
+        for (place, byte) in text.as_chunks_mut().0.iter_mut().zip(self.0) {
+            *place = [digit(byte >> 4), digit(byte & 0xf)];
+        }
+        f.write_str(str::from_utf8(&text).unwrap_or_default())
     }
 }
 
