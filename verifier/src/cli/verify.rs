@@ -1,49 +1,24 @@
-//! The command line of `tally-verify`.
+//! `tally-verify verify`: checks every byte of an archive.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use ledger::hash::Digest;
 use ledger::limits::MIN_KEPT_DAYS;
 use ledger::names::Workspace;
 use ledger::time::Micros;
 use ledger::verify::{Policy, Report, Verdict};
 
+use super::{ArchiveArgs, CliError, TrustFile, parse_time, parse_workspace};
 use crate::audit::{self, Progress};
-use crate::store::{self, S3Settings, SourceError};
-use crate::trust::TrustError;
-use crate::{exit, report, trust};
-
-/// Verifies a Tallystick archive from its public bytes and your own trust file alone.
-#[derive(Debug, Parser)]
-#[command(name = "tally-verify", version)]
-#[command(after_help = "Exit codes: 0 proven; 1 tampering, forgery or loss found; 2 usage; \
-                        3 could not finish; 4 intact, but short of the policy")]
-pub struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Check every byte of an archive, and say what is wrong and where.
-    Verify(Verify),
-}
+use crate::{report, trust};
 
 #[derive(Args, Debug)]
-struct Verify {
-    /// Where the archive lies: a directory, file:///path, or s3://bucket/prefix.
-    #[arg(long, value_name = "URL")]
-    archive: String,
+pub(super) struct Verify {
     #[command(flatten)]
-    s3: S3Settings,
-    /// Your trust file: the ledger's origin and keys, as you got them from elsewhere.
-    #[arg(long, value_name = "FILE")]
-    trust: PathBuf,
+    archive: ArchiveArgs,
     /// Verify the chunks of this workspace only (the log is always walked whole).
     #[arg(long, value_name = "NAME", value_parser = parse_workspace)]
     workspace: Option<Workspace>,
@@ -73,69 +48,16 @@ struct Verify {
     json: bool,
 }
 
-fn parse_workspace(text: &str) -> Result<Workspace, String> {
-    Workspace::new(text).map_err(|error| error.to_string())
-}
-
-fn parse_time(text: &str) -> Result<Micros, String> {
-    ledger::payload::occurred_at(text)
-        .map_err(|_| "a time like 2026-11-23T16:00:00Z is expected".to_owned())
-}
-
-/// Why a verification did not start, or its report did not come out.
-#[derive(Debug, thiserror::Error)]
-enum CliError {
-    #[error("cannot read the trust file {path}: {reason}")]
-    TrustFile { path: PathBuf, reason: std::io::Error },
-    #[error(transparent)]
-    Trust(#[from] TrustError),
-    #[error("cannot read or write the checkpoint {path}: {reason}")]
-    Checkpoint { path: PathBuf, reason: std::io::Error },
-    #[error(transparent)]
-    Source(#[from] SourceError),
-    #[error("cannot write the report: {0}")]
-    Output(#[from] std::io::Error),
-    #[error("cannot write the report as JSON: {0}")]
-    Json(#[from] serde_json::Error),
-}
-
-impl CliError {
-    fn code(&self) -> u8 {
-        match self {
-            Self::TrustFile { .. }
-            | Self::Checkpoint { .. }
-            | Self::Trust(_)
-            | Self::Source(SourceError::Settings(_)) => exit::USAGE,
-            Self::Source(_) | Self::Output(_) | Self::Json(_) => exit::UNFINISHED,
-        }
-    }
-}
-
-/// Runs the command line, and gives the exit code.
-pub fn run() -> ExitCode {
-    let Command::Verify(verify) = Cli::parse().command;
-    match verify.run() {
-        Ok(report) => exit::code(report.verdict),
-        Err(error) => {
-            // Where even stderr is gone, the exit code still tells.
-            let _ = writeln!(std::io::stderr(), "tally-verify: {error}");
-            ExitCode::from(error.code())
-        }
-    }
-}
-
 impl Verify {
-    fn run(self) -> Result<Report, CliError> {
-        let trust_file = std::fs::read_to_string(&self.trust)
-            .map_err(|reason| CliError::TrustFile { path: self.trust.clone(), reason })?;
-        let mut trust = trust::parse(&trust_file)?;
+    pub(super) fn run(self) -> Result<Report, CliError> {
+        let TrustFile { mut trust, sha256 } = self.archive.trust()?;
         if let Some(path) = &self.checkpoint {
             let kept = std::fs::read(path);
             let kept =
                 kept.map_err(|reason| CliError::Checkpoint { path: path.clone(), reason })?;
             trust::add_seen(&mut trust, &kept)?;
         }
-        let source = store::open(&self.archive, &self.s3)?;
+        let source = self.archive.open()?;
         let policy = Policy {
             expect_through: self.expect_through,
             allow_erased: self.allow_erased,
@@ -150,7 +72,7 @@ impl Verify {
         if let Some(path) = &self.keep_checkpoint {
             keep_checkpoint(path, &report)?;
         }
-        let trust_sha256 = Digest::of(trust_file.as_bytes()).to_string();
+        let trust_sha256 = sha256.to_string();
         let text = if self.json {
             report::json::write(&report, &trust_sha256)?
         } else {

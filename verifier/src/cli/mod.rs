@@ -1,0 +1,123 @@
+//! The command line of `tally-verify`.
+
+mod verify;
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use ledger::hash::Digest;
+use ledger::names::Workspace;
+use ledger::time::Micros;
+use ledger::verify::Trust;
+
+use self::verify::Verify;
+use crate::store::{self, ArchiveSource, S3Settings, SourceError};
+use crate::trust::TrustError;
+use crate::{exit, trust};
+
+/// Verifies a Tallystick archive from its public bytes and your own trust file alone.
+#[derive(Debug, Parser)]
+#[command(name = "tally-verify", version)]
+#[command(after_help = "Exit codes: 0 proven; 1 tampering, forgery or loss found; 2 usage; \
+                        3 could not finish; 4 intact, but short of the policy")]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check every byte of an archive, and say what is wrong and where.
+    Verify(Verify),
+}
+
+/// An archive, and what its auditor trusts: the arguments that every command on an archive takes.
+#[derive(Args, Debug)]
+struct ArchiveArgs {
+    /// Where the archive lies: a directory, file:///path, or s3://bucket/prefix.
+    #[arg(long, value_name = "URL")]
+    archive: String,
+    #[command(flatten)]
+    s3: S3Settings,
+    /// Your trust file: the ledger's origin and keys, as you got them from elsewhere.
+    #[arg(long, value_name = "FILE")]
+    trust: PathBuf,
+}
+
+/// The auditor's trust file, read.
+struct TrustFile {
+    trust: Trust,
+    /// SHA-256 of the file, which reports name.
+    sha256: Digest,
+}
+
+impl ArchiveArgs {
+    fn trust(&self) -> Result<TrustFile, CliError> {
+        read_trust(&self.trust)
+    }
+
+    fn open(&self) -> Result<Box<dyn ArchiveSource + Send + Sync>, CliError> {
+        Ok(store::open(&self.archive, &self.s3)?)
+    }
+}
+
+fn read_trust(path: &Path) -> Result<TrustFile, CliError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|reason| CliError::TrustFile { path: path.to_owned(), reason })?;
+    Ok(TrustFile { trust: trust::parse(&text)?, sha256: Digest::of(text.as_bytes()) })
+}
+
+fn parse_workspace(text: &str) -> Result<Workspace, String> {
+    Workspace::new(text).map_err(|error| error.to_string())
+}
+
+fn parse_time(text: &str) -> Result<Micros, String> {
+    ledger::payload::occurred_at(text)
+        .map_err(|_| "a time like 2026-11-23T16:00:00Z is expected".to_owned())
+}
+
+/// Why a verification did not start, or its report did not come out.
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    #[error("cannot read the trust file {path}: {reason}")]
+    TrustFile { path: PathBuf, reason: std::io::Error },
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    #[error("cannot read or write the checkpoint {path}: {reason}")]
+    Checkpoint { path: PathBuf, reason: std::io::Error },
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error("cannot write the report: {0}")]
+    Output(#[from] std::io::Error),
+    #[error("cannot write the report as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+impl CliError {
+    fn code(&self) -> u8 {
+        match self {
+            Self::TrustFile { .. }
+            | Self::Checkpoint { .. }
+            | Self::Trust(_)
+            | Self::Source(SourceError::Settings(_)) => exit::USAGE,
+            Self::Source(_) | Self::Output(_) | Self::Json(_) => exit::UNFINISHED,
+        }
+    }
+}
+
+/// Runs the command line, and gives the exit code.
+pub fn run() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Verify(verify) => verify.run().map(|report| exit::code(report.verdict)),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            // Where even stderr is gone, the exit code still tells.
+            let _ = writeln!(std::io::stderr(), "tally-verify: {error}");
+            ExitCode::from(error.code())
+        }
+    }
+}
