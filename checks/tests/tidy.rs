@@ -10,7 +10,7 @@ use ledger::verify::Check;
 const LINES_MAX: usize = 500;
 
 /// But these, which were when the rule was made. Their numbers come down, and never go up.
-const LONGER: [(&str, usize); 1] = [("ledger/src/chain.rs", 525)];
+const LONGER: [(&str, usize); 0] = [];
 
 /// Directories that hold no text of ours.
 const SKIPPED: [&str; 5] = ["target", ".git", "corpus", "node_modules", "artifacts"];

@@ -3,7 +3,7 @@
 //! Here, in the order that data meets it: [`names`], [`time`], [`key`], [`payload`],
 //! [`submission`], [`entry`], [`merkle`], [`note`], [`receipt`], [`chunk`], [`hour`],
 //! [`checkpoint`], [`succession`] and [`mod@line`] (the seal keys), [`prune`], [`layout`], [`chain`] (the key
-//! state of a workspace) and [`verify`] (the state machine that checks an archive).
+//! state of a workspace), [`counters`] and [`verify`] (the state machine that checks an archive).
 //!
 //! Not here: files, sockets, clocks, randomness, threads. The caller brings bytes and times; so
 //! the same code serves the service that accepts, the archiver that seals, the auditor who
@@ -13,6 +13,7 @@ pub mod chain;
 pub mod checkpoint;
 pub mod chunk;
 pub mod columns;
+pub mod counters;
 pub mod entry;
 pub mod hash;
 pub mod hour;

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use ledger::chain::Counters;
+use ledger::counters::Counters;
 use ledger::entry::{ClockError, next_recorded_at};
 use ledger::time::{Hour, Micros};
 use proptest::prelude::*;

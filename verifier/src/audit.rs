@@ -1,27 +1,41 @@
-//! Drives [`ledger::verify::Audit`]: fetches what it asks for, decodes chunks in parallel.
+//! Drives [`ledger::verify::Audit`]: fetches what it asks for, and checks chunks in parallel.
 
+use std::num::NonZero;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Mutex, PoisonError};
+use std::thread::{self, Scope, available_parallelism};
+
+use ledger::chain::RESERVED;
 use ledger::chunk::ChunkManifest;
 use ledger::layout::Artefact;
-use ledger::verify::{Audit, Check, ChunkCheck, ChunkOutcome, Finding, Need, Place};
+use ledger::verify::{Audit, Check, ChunkCheck, ChunkOutcome, Depth, Finding, Need, Place};
 use ledger::verify::{Policy, Report, Trust};
-use rayon::prelude::{IntoParallelIterator, ParallelIterator};
 
+use crate::ids::{IdFile, Ids};
 use crate::rows::{self, RowsError};
+use crate::state::{ResumeError, StateDirectory};
 use crate::store::{ArchiveSource, SourceError};
 
-/// Small objects fetched at a time. A chunk counts for as many of them as keep every core at work
-/// and no more chunks in memory than there are cores.
-const BATCH: usize = 256;
+/// Small objects that are fetched at a time: a store far away answers each of them late.
+const READERS: usize = 16;
 
-/// Told how far a verification has come.
+/// Told how far a verification has come, and asked whether it should go on.
 pub trait Progress: Sync {
-    /// A chunk of so many events has been checked; so many chunks are left.
-    fn chunk(&self, events: u64, chunks_left: usize);
+    /// A chunk of so many events has been checked, of so many in all by what the log states; so many chunks are
+    /// left.
+    fn chunk(&self, events: u64, of: u64, chunks_left: usize);
+
+    /// Whether to go on. Where not, what is under way is finished, and the report says that the rest
+    /// was not checked.
+    fn go_on(&self) -> bool {
+        true
+    }
 }
 
 /// Told nothing.
 impl Progress for () {
-    fn chunk(&self, _events: u64, _chunks_left: usize) {}
+    fn chunk(&self, _events: u64, _of: u64, _chunks_left: usize) {}
 }
 
 enum Answer {
@@ -31,41 +45,157 @@ enum Answer {
     Unreadable(Need, SourceError),
 }
 
-/// Verifies an archive.
+/// Verifies an archive: chunks on every core that this process may use, and no more of them in memory.
 pub fn verify<S>(source: &S, trust: Trust, policy: Policy, progress: &dyn Progress) -> Report
 where
     S: ArchiveSource + Sync,
 {
     let mut audit = Audit::new(trust, policy);
-    let chunk_weight = BATCH.div_ceil(rayon::current_num_threads());
-    loop {
-        let mut batch = Vec::new();
-        let mut weight = 0;
-        while weight < BATCH {
-            let Some(need) = audit.need() else { break };
-            weight += match &need {
-                // An object that was pruned and is still there is as large as one that was not.
-                Need::Chunk { .. } | Need::Object(Artefact::Events { .. }) => chunk_weight,
-                Need::Listing | Need::Object(_) => 1,
-            };
-            batch.push(need);
-        }
-        if batch.is_empty() {
-            if let Some(hour) = audit.last_hour() {
-                let lock = source.lock(&Artefact::HourNote(hour).to_string());
-                // What keeps the store from saying so is no finding: it is not known then.
-                audit.locked(lock.unwrap_or_default());
+    let mut ids = Ids::default();
+    drive(source, &mut audit, &mut ids, progress);
+    // There is no directory to keep files of ids in.
+    let _ = tell(&mut audit, ids);
+    audit.finish()
+}
+
+/// Verifies what is new since the state in a directory, and keeps the new state there: not where tampering was
+/// found, or something could not be read.
+pub fn verify_from<S>(
+    source: &S,
+    trust: Trust,
+    policy: Policy,
+    directory: &StateDirectory,
+    progress: &dyn Progress,
+) -> Result<Report, ResumeError>
+where
+    S: ArchiveSource + Sync,
+{
+    let (mut audit, mut ids) = directory.audit(trust, policy)?;
+    drive(source, &mut audit, &mut ids, progress);
+    let files = tell(&mut audit, ids);
+    if let (Some(files), Some(state)) = (files, audit.state()) {
+        directory.keep(&state, &files)?;
+    }
+    Ok(audit.finish())
+}
+
+/// Tells the audit of the ids that stand twice; `None` where that cannot be known.
+fn tell(audit: &mut Audit, ids: Ids) -> Option<Vec<IdFile>> {
+    ids.tell(audit)
+        .inspect_err(|error| {
+            audit.unchecked(format!("that no event id stands twice: a file of ids: {error}"));
+        })
+        .ok()
+}
+
+/// Brings the audit everything that it needs.
+fn drive<S>(source: &S, audit: &mut Audit, ids: &mut Ids, progress: &dyn Progress)
+where
+    S: ArchiveSource + Sync,
+{
+    let checkers = available_parallelism().map_or(1, NonZero::get);
+    thread::scope(|scope| {
+        let (give, answers) = mpsc::channel();
+        let mut chunks = Workers::start(scope, source, checkers, &give);
+        // One waits for whichever checker is done first.
+        chunks.most = checkers.saturating_add(1);
+        let mut objects = Workers::start(scope, source, READERS, &give);
+        drop(give);
+        let mut held = None;
+        loop {
+            while progress.go_on()
+                && let Some(need) = held.take().or_else(|| audit.need())
+            {
+                let workers = if is_large(&need) { &mut chunks } else { &mut objects };
+                if let Err(need) = workers.ask(need) {
+                    held = Some(need);
+                    break;
+                }
             }
-            return audit.finish();
+            if chunks.busy == 0 && objects.busy == 0 {
+                break;
+            }
+            let Ok((large, answer)) = answers.recv() else { break };
+            let workers = if large { &mut chunks } else { &mut objects };
+            workers.busy = workers.busy.saturating_sub(1);
+            take(audit, answer, progress);
+            ids.keep(audit.take_ids());
         }
-        let answers: Vec<_> = batch.into_par_iter().map(|need| answer(source, need)).collect();
-        for answer in answers {
-            give(&mut audit, answer, progress);
-        }
+    });
+    if let Some(hour) = audit.last_hour() {
+        let lock = source.lock(&Artefact::HourNote(hour).to_string());
+        // What keeps the store from saying so is no finding: it is not known then.
+        audit.locked(lock.unwrap_or_default());
     }
 }
 
-fn give(audit: &mut Audit, answer: Answer, progress: &dyn Progress) {
+/// Whether what is needed is a chunk's object: one that was pruned or replaced and is still there is as
+/// large as one that counts.
+fn is_large(need: &Need) -> bool {
+    matches!(need, Need::Chunk { .. } | Need::Object(Artefact::Events { .. }))
+}
+
+/// Threads that fetch what is needed and check it.
+struct Workers {
+    needs: Sender<Need>,
+    busy: usize,
+    most: usize,
+}
+
+impl Workers {
+    fn start<'scope, S: ArchiveSource + Sync>(
+        scope: &'scope Scope<'scope, '_>,
+        source: &'scope S,
+        count: usize,
+        give: &Sender<(bool, Answer)>,
+    ) -> Self {
+        let (needs, waiting) = mpsc::channel();
+        let waiting = std::sync::Arc::new(Mutex::new(waiting));
+        for _ in 0..count {
+            let (waiting, give) = (std::sync::Arc::clone(&waiting), give.clone());
+            scope.spawn(move || {
+                while let Some(need) = next(&waiting) {
+                    let large = is_large(&need);
+                    // Where nobody takes answers any more, there is nothing left to do.
+                    if give.send((large, guarded(source, need))).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        Self { needs, busy: 0, most: count }
+    }
+
+    /// Hands on a need; gives it back where enough is under way.
+    fn ask(&mut self, need: Need) -> Result<(), Need> {
+        if self.busy >= self.most {
+            return Err(need);
+        }
+        self.needs.send(need).map_err(|unsent| unsent.0)?;
+        self.busy += 1;
+        Ok(())
+    }
+}
+
+fn next(waiting: &Mutex<Receiver<Need>>) -> Option<Need> {
+    waiting.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+}
+
+/// The answer to a need. A bug in what checks it is no verdict: then the need was not met.
+fn guarded<S: ArchiveSource>(source: &S, need: Need) -> Answer {
+    let again = need.clone();
+    catch_unwind(AssertUnwindSafe(|| answer(source, need))).unwrap_or_else(|_| {
+        let key = match &again {
+            Need::Listing => String::new(),
+            Need::Object(artefact) => artefact.to_string(),
+            Need::Chunk { manifest, .. } => manifest.object.clone(),
+        };
+        let reason = "this verifier failed over it: please report that".to_owned();
+        Answer::Unreadable(again, SourceError::Store { key, reason })
+    })
+}
+
+fn take(audit: &mut Audit, answer: Answer, progress: &dyn Progress) {
     match answer {
         Answer::Listing(Ok(keys)) => audit.listing(keys),
         Answer::Listing(Err(error)) => audit.unreadable(&Need::Listing, error),
@@ -75,7 +205,7 @@ fn give(audit: &mut Audit, answer: Answer, progress: &dyn Progress) {
         Answer::Chunk(index, outcome) => {
             let events = outcome.rows;
             audit.chunk(index, outcome);
-            progress.chunk(events, audit.extent().1);
+            progress.chunk(events, audit.total(), audit.extent().1);
         }
     }
 }
@@ -87,14 +217,34 @@ fn answer<S: ArchiveSource>(source: &S, need: Need) -> Answer {
             let bytes = source.get(&artefact.to_string());
             Answer::Object(artefact, bytes)
         }
-        Need::Chunk { index, manifest } => match source.get(&manifest.object) {
-            Err(error) => Answer::Unreadable(Need::Chunk { index, manifest }, error),
+        Need::Chunk { index, manifest, depth } => match source.get(&manifest.object) {
+            Err(error) => Answer::Unreadable(Need::Chunk { index, manifest, depth }, error),
             Ok(None) => {
                 let finding = Finding::new(Check::ObjectMissing, Place::chunk(&manifest));
                 Answer::Chunk(index, ChunkOutcome::broken(finding))
             }
-            Ok(Some(object)) => Answer::Chunk(index, check_chunk(&manifest, &object)),
+            Ok(Some(object)) => {
+                let outcome = match depth {
+                    Depth::Whole | Depth::Again => check_chunk(&manifest, &object),
+                    Depth::Keys => check_keys(&manifest, &object),
+                };
+                Answer::Chunk(index, outcome)
+            }
         },
+    }
+}
+
+/// Checks the object of a chunk that lies outside of the times asked for: row by row only where it says that
+/// one of its events is the ledger's own.
+fn check_keys(manifest: &ChunkManifest, object: &[u8]) -> ChunkOutcome {
+    let check = match ChunkCheck::open(manifest, object) {
+        Ok(check) => check,
+        Err(outcome) => return outcome,
+    };
+    match rows::event_types(manifest, object, |kind| kind.starts_with(RESERVED)) {
+        Ok(true) => check_chunk(manifest, object),
+        Ok(false) => ChunkOutcome::outside(check),
+        Err(error) => check.abandon(unreadable(manifest, &error)),
     }
 }
 

@@ -8,7 +8,9 @@
 pub mod audit;
 pub mod cli;
 pub mod exit;
+mod ids;
 pub mod report;
 pub mod rows;
+pub mod state;
 pub mod store;
 pub mod trust;

@@ -19,6 +19,7 @@ fn report(pruned: Pruned) -> Report {
         key: SigningKey::from_seed(&[1; 32]).public(),
         ranges: vec![(5, 5), (7, 9)],
         maybe_pruned: true,
+        maybe_outside: false,
     };
     Report {
         verdict: Verdict::Short,
@@ -34,6 +35,9 @@ fn report(pruned: Pruned) -> Report {
         events: 12,
         payload_bytes: 700,
         pruned,
+        outside: Pruned::default(),
+        times: (None, None),
+        resumed: None,
         workspaces: vec![WorkspaceReport {
             workspace,
             head: Some((Seq::new(16).unwrap(), Digest::ZERO)),
@@ -41,6 +45,7 @@ fn report(pruned: Pruned) -> Report {
             custodian_events: 0,
             withheld: 0,
             pruned,
+            outside: Pruned::default(),
             pinned: true,
             missing_counters: vec![missing],
         }],

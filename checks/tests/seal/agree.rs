@@ -126,7 +126,7 @@ fn assert_flags(place: &Path) {
     let verify = |more: &[&str]| {
         let output = Command::new(tally("tally-verify"))
             .current_dir(place)
-            .args(["verify", "--archive", "archive", "--trust", "trust.toml"])
+            .args(["verify", "--archive", "archive", "--trust", "trust.toml", "--any-age"])
             .args(more)
             .output()
             .unwrap();

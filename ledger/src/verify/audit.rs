@@ -16,10 +16,12 @@ use crate::note::Note;
 
 use super::chunk::ChunkOutcome;
 use super::finding::{Check, Finding, Place};
+use super::ids::IdRuns;
 use super::lock::Lock;
 use super::log::LogWalk;
 use super::policy::{Policy, Trust};
-use super::report::{InputDigest, Pruned, Report, Verdict, WorkspaceReport};
+use super::report::InputDigest;
+use super::state::Resumed;
 use super::workspace::WorkspaceCheck;
 
 /// What the audit needs next.
@@ -35,29 +37,43 @@ pub enum Need {
         index: usize,
         /// What it must hold.
         manifest: Arc<ChunkManifest>,
+        /// How far it is to be checked.
+        depth: Depth,
     },
+}
+
+/// How far a chunk is to be checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Row by row.
+    Whole,
+    /// Row by row once more: an erasure has replaced its object since it was checked before.
+    Again,
+    /// It lies outside of the times asked for: row by row only where a column says that it holds a `ledger.` event,
+    /// else just by its object's digest ([`ChunkOutcome::outside`]).
+    Keys,
 }
 
 /// What an object's bytes must be, and which check fails where they are not.
 #[derive(Debug)]
 pub(super) struct Expected {
-    digest: Digest,
+    pub(super) digest: Digest,
     /// What a manifest states of it beyond that.
-    stated: Option<ObjectDigest>,
-    missing: Option<Check>,
-    differs: Check,
+    pub(super) stated: Option<ObjectDigest>,
+    pub(super) missing: Option<Check>,
+    pub(super) differs: Check,
 }
 
 impl Expected {
     /// An object that need not be there any more.
-    fn stale(stated: ObjectDigest) -> Self {
+    pub(super) fn stale(stated: ObjectDigest) -> Self {
         let (digest, differs) = (stated.sha256, Check::StaleObject);
         Self { digest, stated: Some(stated), missing: None, differs }
     }
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     Listing,
     Checkpoint,
     Bundles,
@@ -77,19 +93,29 @@ pub struct Audit {
     /// Partial tiles and bundles among them: few, as fuller ones replace them.
     partials: Vec<Artefact>,
     pub(super) checkpoint: Option<Checkpoint>,
-    checkpoint_note: Vec<u8>,
-    checkpoint_input: Option<InputDigest>,
+    pub(super) checkpoint_note: Vec<u8>,
+    pub(super) checkpoint_input: Option<InputDigest>,
     pub(super) walk: LogWalk,
     tiles: TileBuilder,
     pub(super) expected: BTreeMap<Artefact, Expected>,
-    queue: VecDeque<Need>,
+    pub(super) queue: VecDeque<Need>,
     outstanding: usize,
     /// Chunks to check, as indices into the walk's, in log order; and how many are merged.
-    order: VecDeque<usize>,
+    pub(super) order: VecDeque<(usize, Depth)>,
+    /// Objects that the log names and that need not be fetched again.
+    pub(super) known: BTreeSet<Artefact>,
+    /// What is gone on from, where an audit is resumed.
+    pub(super) resumed: Option<Resumed>,
+    /// The store did not list its objects: none can be said to be missing from the listing.
+    pub(super) unlisted: bool,
+    /// Events in the chunks that are checked row by row.
+    pub(super) total: u64,
     outcomes: BTreeMap<usize, ChunkOutcome>,
-    workspaces: BTreeMap<Workspace, WorkspaceCheck>,
-    chunks: u64,
-    payload_bytes: u64,
+    pub(super) workspaces: BTreeMap<Workspace, WorkspaceCheck>,
+    /// The ids of each chunk that was merged, sorted, where the driver has not taken them.
+    pub(super) ids: IdRuns,
+    pub(super) chunks: u64,
+    pub(super) payload_bytes: u64,
     pub(super) lock: Lock,
     pub(super) findings: Vec<Finding>,
 }
@@ -114,9 +140,14 @@ impl Audit {
             queue: VecDeque::new(),
             outstanding: 0,
             order: VecDeque::new(),
+            known: BTreeSet::new(),
+            resumed: None,
+            unlisted: false,
+            total: 0,
             outcomes: BTreeMap::new(),
             workspaces: BTreeMap::new(),
             chunks: 0,
+            ids: IdRuns::new(),
             payload_bytes: 0,
             lock: Lock::Unknown,
             findings: Vec::new(),
@@ -147,11 +178,16 @@ impl Audit {
         (self.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.size), self.order.len())
     }
 
+    /// How many events there are in the chunks that are checked row by row; known once the log is read.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
     fn once(&mut self, need: Need) -> Option<Need> {
         (!std::mem::replace(&mut self.asked, true)).then_some(need)
     }
 
-    fn enter(&mut self, phase: Phase) {
+    pub(super) fn enter(&mut self, phase: Phase) {
         self.phase = phase;
         self.asked = false;
     }
@@ -175,6 +211,7 @@ impl Audit {
         match need {
             Need::Listing => {
                 self.findings.push(finding);
+                self.unlisted = true;
                 self.enter(Phase::Checkpoint);
             }
             Need::Object(artefact) => {
@@ -322,7 +359,7 @@ impl Audit {
 
     /// Whether every leaf has been read. What is not named can be judged only then: a bundle that
     /// could not be fetched must not look like a workspace that was taken out.
-    fn log_is_whole(&self) -> bool {
+    pub(super) fn log_is_whole(&self) -> bool {
         self.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.size == self.walk.size)
     }
 
@@ -343,49 +380,6 @@ impl Audit {
         }
         self.walk.finish();
         self.begin_objects();
-    }
-
-    pub(super) fn in_scope(&self, workspace: &Workspace) -> bool {
-        self.policy.workspace.as_ref().is_none_or(|scope| scope == workspace)
-    }
-
-    /// Everything that the log names, and what it does not name.
-    fn begin_objects(&mut self) {
-        self.walk.seal.end(&self.checkpoint_note);
-        for (artefact, digest) in std::mem::take(&mut self.walk.copies) {
-            if let Artefact::Manifest { range, .. } = &artefact
-                && !self.in_scope(&range.workspace)
-            {
-                continue;
-            }
-            let (missing, differs) = (Some(Check::CopyMissing), Check::CopyDiffers);
-            self.expected.insert(artefact, Expected { digest, stated: None, missing, differs });
-        }
-        for (index, chunk) in self.walk.chunks.iter().enumerate() {
-            if !self.in_scope(&chunk.manifest.workspace) {
-                continue;
-            }
-            // Of what was pruned, a store is asked for what it lists: the rest is gone for good.
-            let now =
-                Some(&chunk.manifest).filter(|m| chunk.pruned && self.listed.contains(&m.object));
-            for manifest in chunk.superseded.iter().chain(now) {
-                if let Some(artefact) = Artefact::parse(&manifest.object) {
-                    self.expected.insert(artefact, Expected::stale(manifest.digest));
-                }
-            }
-            self.order.push_back(index);
-            if !chunk.pruned {
-                let manifest = Arc::clone(&chunk.manifest);
-                self.queue.push_back(Need::Chunk { index, manifest });
-            }
-        }
-        self.queue.extend(self.expected.keys().cloned().map(Need::Object));
-        if self.log_is_whole() {
-            self.unknown_objects();
-        }
-        self.enter(Phase::Objects);
-        self.merge_ready();
-        self.end_objects();
     }
 
     fn compare(&mut self, artefact: &Artefact, bytes: Option<&[u8]>) {
@@ -422,10 +416,10 @@ impl Audit {
     }
 
     /// Merges what comes next in the log, up to the first chunk whose outcome is still awaited.
-    fn merge_ready(&mut self) {
-        while let Some(index) = self.order.front() {
-            let Some(chunk) = self.walk.chunks.get(*index) else { break };
-            let outcome = self.outcomes.remove(index);
+    pub(super) fn merge_ready(&mut self) {
+        while let Some((index, depth)) = self.order.front().copied() {
+            let Some(chunk) = self.walk.chunks.get(index) else { break };
+            let outcome = self.outcomes.remove(&index);
             if outcome.is_none() && !chunk.pruned {
                 break;
             }
@@ -435,17 +429,21 @@ impl Audit {
             let new = || WorkspaceCheck::new(workspace.clone(), pinned.cloned());
             let check = self.workspaces.entry(workspace.clone()).or_insert_with(new);
             match outcome {
-                Some(outcome) => {
+                Some(outcome) if depth == Depth::Again => check.again(&chunk.manifest, outcome),
+                Some(outcome) if outcome.outside => check.outside(&chunk.manifest),
+                Some(mut outcome) => {
                     self.chunks += 1;
                     self.payload_bytes += outcome.payload_bytes;
-                    check.chunk(outcome);
+                    let ids = std::mem::take(&mut outcome.ids);
+                    self.ids.entry(workspace.clone()).or_default().push(ids);
+                    check.chunk(&chunk.manifest, outcome);
                 }
                 None => check.pruned(&chunk.manifest),
             }
         }
     }
 
-    fn end_objects(&mut self) {
+    pub(super) fn end_objects(&mut self) {
         if self.phase == Phase::Objects && self.queue.is_empty() && self.outstanding == 0 {
             self.enter(Phase::Done);
         }
@@ -454,47 +452,5 @@ impl Audit {
     /// Whether every need has been answered.
     pub fn is_done(&self) -> bool {
         self.phase == Phase::Done
-    }
-
-    /// Ends the audit: what holds over whole chains, the auditor's policy, the verdict.
-    pub fn finish(mut self) -> Report {
-        self.findings.append(&mut self.walk.findings);
-        self.findings.append(&mut self.walk.seal.findings);
-        let mut workspaces: Vec<WorkspaceReport> = Vec::new();
-        for (name, check) in std::mem::take(&mut self.workspaces) {
-            let finished = check.finish(self.walk.heads.get(&name));
-            self.findings.extend(finished.findings);
-            workspaces.push(finished.report);
-        }
-        if !self.is_done() {
-            let finding = Finding::new(Check::Unchecked, Place::default());
-            self.findings.push(finding.because("the verification was ended before it was done"));
-        }
-        if self.log_is_whole() {
-            self.check_workspaces();
-            self.check_freshness();
-        }
-        self.check_policy();
-        self.findings
-            .sort_by(|a, b| b.check.severity().cmp(&a.check.severity()).then_with(|| a.cmp(b)));
-        let events = workspaces.iter().map(|workspace| workspace.events).sum();
-        let pruned = workspaces.iter().map(|workspace| workspace.pruned).sum::<Pruned>();
-        Report {
-            verdict: Verdict::of(&self.findings),
-            origin: self.trust.origin.to_string(),
-            scope: self.policy.workspace,
-            checkpoint: self.checkpoint_input,
-            checkpoint_note: self.checkpoint_note,
-            log_size: self.walk.size,
-            seal_keys: self.walk.seal.line().cloned(),
-            hours: self.walk.first_hour.zip(self.walk.last_hour),
-            lock: self.lock,
-            chunks: self.chunks,
-            events,
-            payload_bytes: self.payload_bytes,
-            pruned,
-            workspaces,
-            findings: self.findings,
-        }
     }
 }

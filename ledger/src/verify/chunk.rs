@@ -17,6 +17,7 @@ use crate::submission::{Counter, Statement};
 use crate::time::Micros;
 
 use super::finding::{Check, Finding, Place};
+use super::ids::IdAt;
 
 /// Findings kept per chunk: after so many, more of them tell an auditor nothing new.
 const FINDINGS_MAX: usize = 32;
@@ -32,8 +33,11 @@ pub struct ChunkOutcome {
     pub payload_bytes: u64,
     /// Whether rows are missing from what follows: the chain-wide checks then cannot go on.
     pub broken: bool,
+    /// Whether only the digest of its object was checked.
+    pub(super) outside: bool,
     pub(super) submissions: Vec<Submitted>,
-    pub(super) events: Vec<(EventId, Seq)>,
+    /// Sorted.
+    pub(super) ids: Vec<IdAt>,
     pub(super) withheld: Vec<(EventId, Seq)>,
 }
 
@@ -55,10 +59,17 @@ impl ChunkOutcome {
             rows: 0,
             payload_bytes: 0,
             broken: true,
+            outside: false,
             submissions: Vec::new(),
-            events: Vec::new(),
+            ids: Vec::new(),
             withheld: Vec::new(),
         }
+    }
+
+    /// A chunk outside of the times asked for, whose object has the digests of its manifest, and in which
+    /// no `event_type` is one of the ledger's own.
+    pub fn outside(check: ChunkCheck<'_>) -> Self {
+        Self { outside: true, ..check.outcome }
     }
 }
 
@@ -114,8 +125,9 @@ impl<'m> ChunkCheck<'m> {
                 rows: 0,
                 payload_bytes: 0,
                 broken: false,
+                outside: false,
                 submissions: Vec::new(),
-                events: Vec::new(),
+                ids: Vec::new(),
                 withheld: Vec::new(),
             },
         })
@@ -162,7 +174,7 @@ impl<'m> ChunkCheck<'m> {
         // Going on from the stated link keeps one wrong row from making all later ones wrong: the
         // manifest's last link and root decide about the whole.
         self.link = found;
-        self.outcome.events.push((event_id, seq));
+        self.outcome.ids.push((event_id, seq));
         self.finish_submission(false);
     }
 
@@ -355,6 +367,7 @@ impl<'m> ChunkCheck<'m> {
     pub fn abandon(mut self, finding: Finding) -> ChunkOutcome {
         self.outcome.broken = true;
         self.outcome.findings.push(finding);
+        self.outcome.ids.sort_unstable();
         self.outcome
     }
 
@@ -390,6 +403,7 @@ impl<'m> ChunkCheck<'m> {
         }
         // These speak of the chunk as a whole, so they are not subject to the limit on rows'.
         self.outcome.findings.append(&mut end);
+        self.outcome.ids.sort_unstable();
         self.outcome
     }
 }

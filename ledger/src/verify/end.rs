@@ -3,13 +3,85 @@
 use std::collections::BTreeSet;
 
 use crate::layout::Artefact;
+use crate::names::Workspace;
 use crate::time::{Hour, Micros};
 
 use super::audit::Audit;
 use super::finding::{Check, Finding, Place};
+use super::ids::{DoubledId, IdRuns, doubled_ids};
 use super::policy::Policy;
+use super::report::{Pruned, Report, Verdict, WorkspaceReport};
 
 impl Audit {
+    /// Takes word that a part could not be checked, and why.
+    pub fn unchecked(&mut self, what: impl ToString) {
+        self.findings.push(Finding::new(Check::Unchecked, Place::default()).because(what));
+    }
+
+    /// Takes away the ids of the chunks that were merged since the last call. Whoever takes them tells of those
+    /// that stand twice ([`Audit::doubled`]); the audit itself compares what is left here at its end.
+    pub fn take_ids(&mut self) -> IdRuns {
+        std::mem::take(&mut self.ids)
+    }
+
+    /// Takes word of ids that stand in the chain of a workspace more than once.
+    pub fn doubled(&mut self, workspace: &Workspace, doubled: impl Iterator<Item = DoubledId>) {
+        if let Some(check) = self.workspaces.get_mut(workspace) {
+            check.doubled(doubled);
+        }
+    }
+
+    /// Ends the audit: what holds over whole chains, the auditor's policy, the verdict.
+    pub fn finish(mut self) -> Report {
+        self.findings.append(&mut self.walk.findings);
+        self.findings.append(&mut self.walk.seal.findings);
+        let mut workspaces: Vec<WorkspaceReport> = Vec::new();
+        for (workspace, runs) in self.take_ids() {
+            self.doubled(&workspace, doubled_ids(runs.into_iter().map(Vec::into_iter)));
+        }
+        let done = self.is_done();
+        for (name, mut check) in std::mem::take(&mut self.workspaces) {
+            if !done {
+                check.cut();
+            }
+            let finished = check.finish(self.walk.heads.get(&name));
+            self.findings.extend(finished.findings);
+            workspaces.push(finished.report);
+        }
+        if !self.is_done() {
+            self.unchecked("the verification was ended before it was done");
+        }
+        if self.log_is_whole() {
+            self.check_workspaces();
+            self.check_freshness();
+        }
+        self.check_policy();
+        self.findings
+            .sort_by(|a, b| b.check.severity().cmp(&a.check.severity()).then_with(|| a.cmp(b)));
+        let events = workspaces.iter().map(|workspace| workspace.events).sum();
+        let pruned = workspaces.iter().map(|workspace| workspace.pruned).sum::<Pruned>();
+        Report {
+            verdict: Verdict::of(&self.findings),
+            origin: self.trust.origin.to_string(),
+            scope: self.policy.workspace,
+            checkpoint: self.checkpoint_input,
+            checkpoint_note: self.checkpoint_note,
+            log_size: self.walk.size,
+            seal_keys: self.walk.seal.line().cloned(),
+            hours: self.walk.first_hour.zip(self.walk.last_hour),
+            lock: self.lock,
+            chunks: self.chunks,
+            events,
+            payload_bytes: self.payload_bytes,
+            pruned,
+            outside: workspaces.iter().map(|workspace| workspace.outside).sum(),
+            times: (self.policy.since, self.policy.until),
+            resumed: self.resumed.map(|resumed| resumed.size),
+            workspaces,
+            findings: self.findings,
+        }
+    }
+
     pub(super) fn check_workspaces(&mut self) {
         let known = self.trust.workspaces.keys().chain(&self.policy.workspace);
         let missing: BTreeSet<_> = known

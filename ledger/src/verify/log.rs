@@ -31,6 +31,8 @@ pub(super) struct LoggedChunk {
     pub(super) superseded: Vec<Arc<ChunkManifest>>,
     /// Whether a prune record lets its object go.
     pub(super) pruned: bool,
+    /// The newest leaf that speaks of it: its manifest, an amendment, or a prune record.
+    pub(super) leaf: u64,
 }
 
 /// The end of a workspace's chain, as far as the log has been read.
@@ -56,8 +58,8 @@ pub(super) struct LogWalk {
     by_range: BTreeMap<Range, usize>,
     pub(super) pruning: Pruning,
     pub(super) heads: Heads,
-    /// The digests that copies in the archive must have.
-    pub(super) copies: Vec<(Artefact, Digest)>,
+    /// The digests that copies in the archive must have, each with its leaf.
+    pub(super) copies: Vec<(u64, Artefact, Digest)>,
     /// The hour whose note comes next; `None` before the ledger's first entry.
     open_hour: Option<Hour>,
     open_chunks: u64,
@@ -114,6 +116,11 @@ impl LogWalk {
         hash
     }
 
+    /// The leaf that is being read, or was read last.
+    pub(super) fn newest_leaf(&self) -> u64 {
+        self.size.saturating_sub(1)
+    }
+
     fn manifest(&mut self, body: &str, note: Digest, place: Place) {
         let manifest = match ChunkManifest::parse(body) {
             Ok(manifest) => manifest,
@@ -129,7 +136,7 @@ impl LogWalk {
             return;
         }
         let copy = Artefact::Manifest { range: manifest.range(), erasure: manifest.erasure() };
-        self.copies.push((copy, note));
+        self.copies.push((self.newest_leaf(), copy, note));
         if manifest.is_original() {
             self.original(manifest, note, &place);
         } else {
@@ -178,11 +185,12 @@ impl LogWalk {
         self.tails.insert(workspace.clone(), tail);
         self.by_range.insert(manifest.range(), self.chunks.len());
         self.pruning.chunk(workspace, self.chunks.len());
-        let manifest = Arc::new(manifest);
-        self.chunks.push(LoggedChunk { manifest, note, superseded: Vec::new(), pruned: false });
+        let (manifest, superseded, leaf) = (Arc::new(manifest), Vec::new(), self.newest_leaf());
+        self.chunks.push(LoggedChunk { manifest, note, superseded, pruned: false, leaf });
     }
 
     fn amendment(&mut self, manifest: ChunkManifest, note: Digest, place: Place) {
+        let leaf = self.newest_leaf();
         let amended = self.by_range.get(&manifest.range()).copied();
         let Some(chunk) = amended.and_then(|index| self.chunks.get_mut(index)) else {
             let finding = Finding::new(Check::Amendment, place);
@@ -214,6 +222,7 @@ impl LogWalk {
         let before = std::mem::replace(&mut chunk.manifest, Arc::new(manifest));
         chunk.superseded.push(before);
         chunk.note = note;
+        chunk.leaf = leaf;
     }
 
     fn hour(&mut self, body: &str, note: Digest, place: Place) {
@@ -244,9 +253,10 @@ impl LogWalk {
             &format!("chunks {}, workspaces {}", hour_note.chunks, hour_note.workspaces),
         );
         differs(Check::HourHeads, &self.heads.root(), &hour_note.heads_root);
-        self.copies.push((Artefact::HourNote(hour_note.hour), note));
+        let (leaf, hour) = (self.newest_leaf(), hour_note.hour);
+        self.copies.push((leaf, Artefact::HourNote(hour), note));
         let heads = Digest::of(self.heads.to_text().as_bytes());
-        self.copies.push((Artefact::HourHeads(hour_note.hour), heads));
+        self.copies.push((leaf, Artefact::HourHeads(hour), heads));
         self.first_hour.get_or_insert(hour_note.hour);
         self.last_hour = Some(hour_note.hour);
         self.open_hour = hour_note.hour.next();

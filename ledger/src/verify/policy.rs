@@ -7,7 +7,7 @@ use crate::limits::MIN_KEPT_DAYS;
 use crate::names::{Origin, Workspace};
 use crate::note::VerifierKey;
 use crate::succession::Cutoff;
-use crate::time::Micros;
+use crate::time::{Hour, Micros};
 
 /// What the auditor brings: never taken from the archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +42,19 @@ pub struct Policy {
     pub expect_locked: bool,
     /// The one workspace to verify; all where absent. The log is always walked whole.
     pub workspace: Option<Workspace>,
+    /// Verify the hours from the one that holds this time on; all before where absent. Of the others, the
+    /// digests of objects are checked, and the rows of `ledger.` events, so that keys are known.
+    pub since: Option<Micros>,
+    /// Verify the hours that begin before this time.
+    pub until: Option<Micros>,
+}
+
+impl Policy {
+    /// Whether the chunks of an hour are to be checked row by row.
+    pub fn in_time(&self, hour: Hour) -> bool {
+        self.since.is_none_or(|since| hour.end() > since.get())
+            && self.until.is_none_or(|until| hour.start() < until)
+    }
 }
 
 impl Default for Policy {
@@ -54,6 +67,8 @@ impl Default for Policy {
             min_kept_days: MIN_KEPT_DAYS,
             expect_locked: false,
             workspace: None,
+            since: None,
+            until: None,
         }
     }
 }

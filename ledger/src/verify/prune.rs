@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::chunk::ChunkManifest;
 use crate::names::Workspace;
 use crate::prune::{PruneRecord, manifests_root};
@@ -86,9 +88,11 @@ impl LogWalk {
                 return self.findings.push(finding.differs(expected, found).because(what));
             }
         };
+        let leaf = self.newest_leaf();
         for index in chunks {
             if let Some(chunk) = self.chunks.get_mut(index) {
                 chunk.pruned = true;
+                chunk.leaf = leaf;
             }
         }
         // A seal key can write any hour; but one that is not over yet, no honest log has.
@@ -165,7 +169,8 @@ impl Audit {
 }
 
 /// The pruned chunks of one chain.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct PrunedRuns {
     pub(super) sum: Pruned,
     first: u64,

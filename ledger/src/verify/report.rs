@@ -3,11 +3,13 @@
 use std::fmt;
 use std::iter::Sum;
 
+use serde::{Deserialize, Serialize};
+
 use crate::hash::Digest;
 use crate::key::PublicKey;
 use crate::line::KeyLine;
 use crate::names::{Seq, Workspace};
-use crate::time::Hour;
+use crate::time::{Hour, Micros};
 
 use super::finding::{Finding, Severity};
 use super::lock::Lock;
@@ -66,12 +68,16 @@ pub struct MissingCounters {
     pub ranges: Vec<(u64, u64)>,
     /// Whether chunks were pruned that may have held these numbers.
     pub maybe_pruned: bool,
+    /// Whether chunks outside of the times asked for may hold them.
+    pub maybe_outside: bool,
 }
 
 impl fmt::Display for MissingCounters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let or_pruned = if self.maybe_pruned { ", or in a chunk that was pruned" } else { "" };
-        write!(f, "{} never recorded{or_pruned}:", self.key)?;
+        let or_outside =
+            if self.maybe_outside { ", or outside of the times asked for" } else { "" };
+        write!(f, "{} never recorded{or_pruned}{or_outside}:", self.key)?;
         for (at, (first, last)) in self.ranges.iter().take(16).enumerate() {
             let comma = if at == 0 { "" } else { "," };
             match first == last {
@@ -87,7 +93,7 @@ impl fmt::Display for MissingCounters {
 }
 
 /// What retention has removed, as the log records: it could not be checked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pruned {
     /// Chunks.
     pub chunks: u64,
@@ -120,6 +126,8 @@ pub struct WorkspaceReport {
     pub withheld: u64,
     /// What retention has removed of it.
     pub pruned: Pruned,
+    /// What lies outside of the times asked for: checked by digests alone, and not counted above.
+    pub outside: Pruned,
     /// Whether the trust file names its root keys.
     pub pinned: bool,
     /// Counted, but never recorded.
@@ -155,6 +163,12 @@ pub struct Report {
     pub payload_bytes: u64,
     /// What retention has removed.
     pub pruned: Pruned,
+    /// What lies outside of the times asked for.
+    pub outside: Pruned,
+    /// The times asked for.
+    pub times: (Option<Micros>, Option<Micros>),
+    /// Leaves of the log that an earlier audit had covered, where this one went on from it.
+    pub resumed: Option<u64>,
     /// What was checked of each workspace, by name.
     pub workspaces: Vec<WorkspaceReport>,
     /// What was found, gravest first.

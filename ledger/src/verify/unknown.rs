@@ -17,6 +17,7 @@ impl Audit {
     pub(super) fn unknown_objects(&mut self) {
         const PREFIXES: [&str; 5] = ["log/", "hours/", "manifests/", "events/", "rollups/"];
         let mut named: BTreeSet<Artefact> = self.expected.keys().cloned().collect();
+        named.extend(self.known.iter().cloned());
         named.insert(Artefact::Checkpoint);
         named.extend(layout::bundles(self.walk.size));
         for chunk in &self.walk.chunks {

@@ -3,55 +3,66 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::chain::{Acts, Counters, Keys, LedgerEvent, Role};
+use crate::chain::{Acts, Keys, LedgerEvent, Role};
 use crate::chunk::ChunkManifest;
+use crate::counters::Counters;
+use crate::hash::Digest;
 use crate::key::PublicKey;
 use crate::names::{EventId, Seq, Workspace};
 
 use super::chunk::{ChunkOutcome, Submitted};
-use super::finding::{Check, Finding, Place};
+use super::finding::{Check, Finding, Place, Severity};
+use super::ids::{self, DoubledId};
 use super::prune::PrunedRuns;
-use super::report::{MissingCounters, WorkspaceReport};
+use super::report::{MissingCounters, Pruned, WorkspaceReport};
 
 /// The chain of one workspace, as far as its chunks have been checked.
 #[derive(Debug)]
 pub(super) struct WorkspaceCheck {
-    workspace: Workspace,
+    pub(super) workspace: Workspace,
     pinned: Option<Vec<PublicKey>>,
-    keys: Keys,
-    counters: BTreeMap<PublicKey, Counters>,
-    /// The lowest number that each key has used behind the last pruned chunk.
-    lowest: BTreeMap<PublicKey, u64>,
-    pruned: PrunedRuns,
-    // Every id of the workspace: 24 bytes an event.
-    seqs: HashMap<EventId, Seq>,
-    withheld: Vec<(EventId, Seq)>,
-    // The last entry that allows a payload to be withheld.
-    erased: HashMap<EventId, Seq>,
-    events: u64,
-    custodian_events: u64,
+    /// What carries over from chunk to chunk, and to an audit that goes on from here.
+    pub(super) chain: ChainState,
     /// A chunk could not be read: what follows cannot be judged by what came before.
     broken: bool,
     findings: Vec<Finding>,
 }
 
+/// What is known of a chain up to a place in it.
+#[derive(Debug, Default)]
+pub(super) struct ChainState {
+    /// The last entry of the chunks so far.
+    pub(super) through: Option<(Seq, Digest)>,
+    pub(super) keys: Keys,
+    pub(super) counters: BTreeMap<PublicKey, Counters>,
+    /// The lowest number that each key has used behind the last chunk that was not checked.
+    pub(super) lowest: BTreeMap<PublicKey, u64>,
+    pub(super) pruned: PrunedRuns,
+    /// Chunks outside of the times asked for.
+    pub(super) outside: Pruned,
+    pub(super) withheld: Vec<(EventId, Seq)>,
+    /// The last entry that allows a payload to be withheld.
+    pub(super) erased: HashMap<EventId, Seq>,
+    pub(super) events: u64,
+    pub(super) custodian_events: u64,
+    /// Withheld payloads that may have set keys.
+    pub(super) may_hide_keys: Vec<Seq>,
+    /// Whether the event that opens the chain was seen, and nobody had pinned its root keys.
+    pub(super) unpinned: bool,
+}
+
 impl WorkspaceCheck {
     pub(super) fn new(workspace: Workspace, pinned: Option<Vec<PublicKey>>) -> Self {
-        Self {
-            workspace,
-            pinned,
-            keys: Keys::new(),
-            counters: BTreeMap::new(),
-            lowest: BTreeMap::new(),
-            pruned: PrunedRuns::default(),
-            seqs: HashMap::new(),
-            withheld: Vec::new(),
-            erased: HashMap::new(),
-            events: 0,
-            custodian_events: 0,
-            broken: false,
-            findings: Vec::new(),
-        }
+        Self::resume(workspace, pinned, ChainState::default())
+    }
+
+    /// Goes on from what is known of the chain.
+    pub(super) fn resume(
+        workspace: Workspace,
+        pinned: Option<Vec<PublicKey>>,
+        chain: ChainState,
+    ) -> Self {
+        Self { workspace, pinned, chain, broken: false, findings: Vec::new() }
     }
 
     fn report(&mut self, finding: Finding) {
@@ -63,8 +74,9 @@ impl WorkspaceCheck {
     }
 
     /// Takes the next chunk of the chain. Chunks come in the order of the chain.
-    pub(super) fn chunk(&mut self, outcome: ChunkOutcome) {
-        self.events += outcome.rows;
+    pub(super) fn chunk(&mut self, manifest: &ChunkManifest, outcome: ChunkOutcome) {
+        self.chain.through = Some((manifest.last_seq, manifest.last_link));
+        self.chain.events += outcome.rows;
         self.findings.extend(outcome.findings);
         if outcome.broken && !self.broken {
             self.broken = true;
@@ -74,13 +86,7 @@ impl WorkspaceCheck {
                  be judged",
             ));
         }
-        for (event_id, seq) in outcome.events {
-            if let Some(first) = self.seqs.insert(event_id, seq) {
-                let finding = Finding::new(Check::EventTwice, self.at(seq, "event_id"));
-                self.report(finding.because(format!("{event_id} stands at seq {first} already")));
-            }
-        }
-        self.withheld.extend(outcome.withheld);
+        self.chain.withheld.extend(outcome.withheld);
         if !self.broken {
             for submitted in outcome.submissions {
                 self.submission(submitted);
@@ -88,10 +94,38 @@ impl WorkspaceCheck {
         }
     }
 
+    /// Takes word of ids that stand in the chain more than once.
+    pub(super) fn doubled(&mut self, doubled: impl Iterator<Item = DoubledId>) {
+        self.findings.extend(ids::findings(&self.workspace, doubled));
+    }
+
     /// Takes the next chunk of the chain where retention has removed it: what it held is not known.
     pub(super) fn pruned(&mut self, manifest: &ChunkManifest) {
-        self.pruned.push(manifest);
-        self.lowest.clear();
+        self.chain.through = Some((manifest.last_seq, manifest.last_link));
+        self.chain.pruned.push(manifest);
+        self.chain.lowest.clear();
+    }
+
+    /// Takes a chunk that was checked by an earlier audit, and that retention has removed since.
+    pub(super) fn pruned_since(&mut self, manifest: &ChunkManifest) {
+        self.chain.pruned.push(manifest);
+    }
+
+    /// Takes the next chunk of the chain where it lies outside of the times asked for.
+    pub(super) fn outside(&mut self, manifest: &ChunkManifest) {
+        self.chain.through = Some((manifest.last_seq, manifest.last_link));
+        let chunk = Pruned { chunks: 1, events: manifest.rows() };
+        self.chain.outside = [self.chain.outside, chunk].into_iter().sum();
+        self.chain.lowest.clear();
+    }
+
+    /// Takes a chunk that was checked by an earlier audit, and whose object an erasure has replaced since.
+    pub(super) fn again(&mut self, manifest: &ChunkManifest, outcome: ChunkOutcome) {
+        self.findings.extend(outcome.findings);
+        self.broken |= outcome.broken;
+        let range = manifest.first_seq..=manifest.last_seq;
+        self.chain.withheld.retain(|(_, seq)| !range.contains(seq));
+        self.chain.withheld.extend(outcome.withheld);
     }
 
     fn submission(&mut self, submitted: Submitted) {
@@ -107,7 +141,7 @@ impl WorkspaceCheck {
             self.broken = true;
             return;
         }
-        match self.keys.admit(&key, first, &acts) {
+        match self.chain.keys.admit(&key, first, &acts) {
             Ok(role) => self.admitted(role, first, &acts),
             // What was not admitted changes nothing: it sets no key and allows no erasure.
             Err(refusal) => {
@@ -116,10 +150,10 @@ impl WorkspaceCheck {
             }
         }
         if counter > 0 {
-            let lowest = self.lowest.entry(key).or_insert(counter);
+            let lowest = self.chain.lowest.entry(key).or_insert(counter);
             *lowest = counter.min(*lowest);
         }
-        if !self.counters.entry(key).or_default().take(counter) {
+        if !self.chain.counters.entry(key).or_default().take(counter) {
             let finding = Finding::new(Check::CounterTwice, self.at(first, "counter"));
             self.report(finding.because(format!("key {key} used counter {counter} before")));
         }
@@ -128,19 +162,18 @@ impl WorkspaceCheck {
     fn admitted(&mut self, role: Role, first: Seq, acts: &Acts) {
         match role {
             Role::Custodian => {
-                self.custodian_events += u64::try_from(acts.count()).unwrap_or(u64::MAX);
+                self.chain.custodian_events += u64::try_from(acts.count()).unwrap_or(u64::MAX);
             }
             // It may have been an event that sets keys, such as a revocation.
             Role::Root if acts.count() == 1 && acts.is_withheld() => {
-                let place = self.at(first, "payload");
-                self.report(Finding::new(Check::MayHideKeys, place));
+                self.chain.may_hide_keys.push(first);
             }
             Role::Root | Role::Agent => {}
         }
         match acts.ledger_event() {
             Some(LedgerEvent::WorkspaceCreated { root_keys }) => self.check_pins(root_keys),
             Some(LedgerEvent::PayloadErased { event_ids, .. }) => {
-                self.erased.extend(event_ids.iter().map(|id| (*id, first)));
+                self.chain.erased.extend(event_ids.iter().map(|id| (*id, first)));
             }
             Some(LedgerEvent::KeyRegistered { .. } | LedgerEvent::KeyRevoked { .. }) | None => {}
         }
@@ -148,11 +181,7 @@ impl WorkspaceCheck {
 
     fn check_pins(&mut self, root_keys: &[PublicKey]) {
         let Some(pinned) = &self.pinned else {
-            let place = Place::workspace(&self.workspace);
-            self.report(Finding::new(Check::Unpinned, place).because(
-                "who may sign is as the chain itself says; name its root keys in the trust file \
-                 to pin them",
-            ));
+            self.chain.unpinned = true;
             return;
         };
         let show = |keys: &[PublicKey]| {
@@ -171,20 +200,35 @@ impl WorkspaceCheck {
     /// key used behind them may have stood there; one above it came later, but for submissions that
     /// overtook each other.
     fn missing_counters(&self) -> Vec<MissingCounters> {
-        let maybe_pruned = self.pruned.sum.chunks > 0;
+        let ChainState { pruned, outside, .. } = &self.chain;
+        let (maybe_pruned, maybe_outside) = (pruned.sum.chunks > 0, outside.chunks > 0);
+        let gaps = maybe_pruned || maybe_outside;
         let of = |(key, counters): (&PublicKey, &Counters)| {
-            let lowest = if maybe_pruned { self.lowest.get(key).copied()? } else { 0 };
+            let lowest = if gaps { self.chain.lowest.get(key).copied()? } else { 0 };
             let ranges: Vec<_> = counters.missing().filter(|(first, _)| *first > lowest).collect();
-            (!ranges.is_empty()).then_some(MissingCounters { key: *key, ranges, maybe_pruned })
+            let key = *key;
+            let missing = MissingCounters { key, ranges, maybe_pruned, maybe_outside };
+            (!missing.ranges.is_empty()).then_some(missing)
         };
-        self.counters.iter().filter_map(of).collect()
+        self.chain.counters.iter().filter_map(of).collect()
+    }
+
+    /// Whether anything was found that an audit cannot go on from.
+    pub(super) fn is_grave(&self) -> bool {
+        let grave = |finding: &Finding| finding.check.severity() >= Severity::Unfinished;
+        self.broken || self.findings.iter().any(grave)
+    }
+
+    /// The chain could not be followed to its end: what only that tells is not judged.
+    pub(super) fn cut(&mut self) {
+        self.broken = true;
     }
 
     /// Checks what the chain comes to at its end.
-    pub(super) fn finish(mut self, head: Option<(Seq, crate::hash::Digest)>) -> Finished {
+    pub(super) fn finish(mut self, head: Option<(Seq, Digest)>) -> Finished {
         let mut allowed = 0_u64;
-        for (event_id, seq) in std::mem::take(&mut self.withheld) {
-            match self.erased.get(&event_id) {
+        for (event_id, seq) in std::mem::take(&mut self.chain.withheld) {
+            match self.chain.erased.get(&event_id) {
                 Some(by) if *by > seq => allowed += 1,
                 _ if self.broken => {}
                 _ => {
@@ -193,16 +237,25 @@ impl WorkspaceCheck {
                 }
             }
         }
+        for seq in std::mem::take(&mut self.chain.may_hide_keys) {
+            self.report(Finding::new(Check::MayHideKeys, self.at(seq, "payload")));
+        }
         let place = Place::workspace(&self.workspace);
+        if self.chain.unpinned {
+            self.report(Finding::new(Check::Unpinned, place.clone()).because(
+                "who may sign is as the chain itself says; name its root keys in the trust file \
+                 to pin them",
+            ));
+        }
         if allowed > 0 {
             let finding = Finding::new(Check::Erased, place.clone());
             self.report(finding.because(format!("{allowed} payloads")));
         }
-        if self.custodian_events > 0 {
+        if self.chain.custodian_events > 0 {
             let finding = Finding::new(Check::Custodian, place.clone());
-            self.report(finding.because(format!("{} events", self.custodian_events)));
+            self.report(finding.because(format!("{} events", self.chain.custodian_events)));
         }
-        self.findings.extend(self.pruned.finding(&place));
+        self.findings.extend(self.chain.pruned.finding(&place));
         let missing = self.missing_counters();
         for missing in &missing {
             let finding = Finding::new(Check::CounterMissing, place.clone());
@@ -211,10 +264,11 @@ impl WorkspaceCheck {
         let report = WorkspaceReport {
             workspace: self.workspace,
             head,
-            events: self.events,
-            custodian_events: self.custodian_events,
+            events: self.chain.events,
+            custodian_events: self.chain.custodian_events,
             withheld: allowed,
-            pruned: self.pruned.sum,
+            pruned: self.chain.pruned.sum,
+            outside: self.chain.outside,
             pinned: self.pinned.is_some(),
             missing_counters: missing,
         };

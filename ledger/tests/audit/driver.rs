@@ -1,9 +1,11 @@
 //! An auditor with the archive in memory: answers every need, in any order.
 
+use ledger::chain::RESERVED;
 use ledger::chunk::ChunkManifest;
 use ledger::hash::Digest;
 use ledger::verify::{
-    Audit, Check, ChunkCheck, ChunkOutcome, Finding, Need, Place, Policy, Report, Severity, Trust,
+    Audit, Check, ChunkCheck, ChunkOutcome, Depth, Finding, Need, Place, Policy, Report, Severity,
+    Trust,
 };
 
 use crate::forge::{Archive, Lie, build};
@@ -14,21 +16,36 @@ pub fn audit(
     archive: &Archive,
     trust: Trust,
     policy: Policy,
-    mut pick: impl FnMut(usize) -> usize,
+    pick: impl FnMut(usize) -> usize,
 ) -> Report {
     let mut audit = Audit::new(trust, policy);
-    loop {
-        let mut open: Vec<Need> = std::iter::from_fn(|| audit.need()).collect();
-        if open.is_empty() {
-            break;
-        }
-        while !open.is_empty() {
-            let need = open.swap_remove(pick(open.len()));
-            answer(&mut audit, archive, &need);
-        }
-    }
+    run(&mut audit, archive, usize::MAX, pick);
     assert!(audit.is_done());
     audit.finish()
+}
+
+/// Answers up to so many needs, and gives those that chunks' rows were asked for by.
+pub fn run(
+    audit: &mut Audit,
+    archive: &Archive,
+    mut answers: usize,
+    mut pick: impl FnMut(usize) -> usize,
+) -> Vec<(Depth, String)> {
+    let mut chunks = Vec::new();
+    loop {
+        let mut open: Vec<Need> = std::iter::from_fn(|| audit.need()).collect();
+        if open.is_empty() || answers == 0 {
+            return chunks;
+        }
+        while !open.is_empty() && answers > 0 {
+            answers -= 1;
+            let need = open.swap_remove(pick(open.len()));
+            if let Need::Chunk { manifest, depth, .. } = &need {
+                chunks.push((*depth, manifest.object.clone()));
+            }
+            answer(audit, archive, &need);
+        }
+    }
 }
 
 fn answer(audit: &mut Audit, archive: &Archive, need: &Need) {
@@ -43,17 +60,17 @@ fn answer(audit: &mut Audit, archive: &Archive, need: &Need) {
                 audit.object(artefact, archive.objects.get(&key).map(Vec::as_slice));
             }
         }
-        Need::Chunk { index, manifest } => {
+        Need::Chunk { index, manifest, depth } => {
             if archive.unreadable.contains(&manifest.object) {
                 audit.unreadable(need, "refused");
             } else {
-                audit.chunk(*index, check(archive, manifest));
+                audit.chunk(*index, check(archive, manifest, *depth));
             }
         }
     }
 }
 
-fn check(archive: &Archive, manifest: &ChunkManifest) -> ChunkOutcome {
+fn check(archive: &Archive, manifest: &ChunkManifest, depth: Depth) -> ChunkOutcome {
     let broken = |check| ChunkOutcome::broken(Finding::new(check, Place::chunk(manifest)));
     let Some(bytes) = archive.objects.get(&manifest.object) else {
         return broken(Check::ObjectMissing);
@@ -65,6 +82,10 @@ fn check(archive: &Archive, manifest: &ChunkManifest) -> ChunkOutcome {
     let Some((_, rows)) = archive.rows.get(&Digest::of(bytes)) else {
         return broken(Check::ObjectUnreadable);
     };
+    if depth == Depth::Keys && rows.iter().all(|row| !row.derived.event_type.starts_with(RESERVED))
+    {
+        return ChunkOutcome::outside(check);
+    }
     rows.iter().for_each(|row| check.row(row));
     check.finish()
 }

@@ -15,6 +15,8 @@ mod lies;
 mod log_lies;
 mod plan;
 mod prune;
+mod resume;
 mod row_lies;
 mod seal_lies;
 mod store_lies;
+mod times;

@@ -13,6 +13,7 @@ use ledger::time::Micros;
 use ledger::verify::Trust;
 
 use self::verify::Verify;
+use crate::state::ResumeError;
 use crate::store::{self, ArchiveSource, S3Settings, SourceError};
 use crate::trust::TrustError;
 use crate::{exit, trust};
@@ -89,6 +90,12 @@ enum CliError {
     Checkpoint { path: PathBuf, reason: std::io::Error },
     #[error(transparent)]
     Source(#[from] SourceError),
+    #[error(transparent)]
+    Resume(#[from] ResumeError),
+    #[error("no hour lies between --since {since} and --until {until}")]
+    Times { since: Micros, until: Micros },
+    #[error("cannot listen to signals: {0}")]
+    Signals(std::io::Error),
     #[error("cannot write the report: {0}")]
     Output(#[from] std::io::Error),
     #[error("cannot write the report as JSON: {0}")]
@@ -101,8 +108,14 @@ impl CliError {
             Self::TrustFile { .. }
             | Self::Checkpoint { .. }
             | Self::Trust(_)
+            | Self::Times { .. }
             | Self::Source(SourceError::Settings(_)) => exit::USAGE,
-            Self::Source(_) | Self::Output(_) | Self::Json(_) => exit::UNFINISHED,
+            Self::Resume(ResumeError::Io { .. })
+            | Self::Signals(_)
+            | Self::Source(_)
+            | Self::Output(_)
+            | Self::Json(_) => exit::UNFINISHED,
+            Self::Resume(_) => exit::USAGE,
         }
     }
 }

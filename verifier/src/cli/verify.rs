@@ -2,7 +2,9 @@
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -11,9 +13,16 @@ use ledger::names::Workspace;
 use ledger::time::Micros;
 use ledger::verify::{Policy, Report, Verdict};
 
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+
 use super::{ArchiveArgs, CliError, TrustFile, parse_time, parse_workspace};
 use crate::audit::{self, Progress};
+use crate::state::StateDirectory;
 use crate::{report, trust};
+
+/// How long ago an archive may end where the auditor does not say.
+const MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[derive(Args, Debug)]
 pub(super) struct Verify {
@@ -22,9 +31,23 @@ pub(super) struct Verify {
     /// Verify the chunks of this workspace only (the log is always walked whole).
     #[arg(long, value_name = "NAME", value_parser = parse_workspace)]
     workspace: Option<Workspace>,
-    /// Fall short (exit 4) unless the archive is sealed up to this time (RFC 3339).
+    /// Check the rows of the hours from this time on only (RFC 3339). Of earlier ones: digests and keys.
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    since: Option<Micros>,
+    /// Check the rows of the hours before this time only (RFC 3339). Of later ones: digests and keys.
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    until: Option<Micros>,
+    /// Fall short (exit 4) unless the archive is sealed up to this time (RFC 3339); a day before now, or
+    /// `--until` if that is earlier, where it is not given.
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     expect_through: Option<Micros>,
+    /// Without `--expect-through`: do not fall short however long ago the archive ends.
+    #[arg(long)]
+    any_age: bool,
+    /// Keep what was verified in this directory, and check only what is new since the last time; after an
+    /// interruption (Ctrl-C) go on where it was.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["since", "until"])]
+    resume: Option<PathBuf>,
     /// A checkpoint that you have kept from an earlier verification: the log has to go on from there.
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
@@ -50,6 +73,11 @@ pub(super) struct Verify {
 
 impl Verify {
     pub(super) fn run(self) -> Result<Report, CliError> {
+        if let (Some(since), Some(until)) = (self.since, self.until)
+            && since >= until
+        {
+            return Err(CliError::Times { since, until });
+        }
         let TrustFile { mut trust, sha256 } = self.archive.trust()?;
         if let Some(path) = &self.checkpoint {
             let kept = std::fs::read(path);
@@ -59,16 +87,24 @@ impl Verify {
         }
         let source = self.archive.open()?;
         let policy = Policy {
-            expect_through: self.expect_through,
+            expect_through: self.expected(),
+            since: self.since,
+            until: self.until,
             allow_erased: self.allow_erased,
             allow_pruned: self.allow_pruned,
             min_kept_days: self.min_kept_days,
             expect_locked: self.expect_locked,
             workspace: self.workspace,
         };
-        let bar = Bar::new();
-        let report = audit::verify(&source, trust, policy, &bar);
-        bar.0.finish_and_clear();
+        let bar = Bar::new()?;
+        let report = match &self.resume {
+            None => audit::verify(&source, trust, policy, &bar),
+            Some(path) => {
+                let directory = StateDirectory::open(path, sha256)?;
+                audit::verify_from(&source, trust, policy, &directory, &bar)?
+            }
+        };
+        bar.bar.finish_and_clear();
         if let Some(path) = &self.keep_checkpoint {
             keep_checkpoint(path, &report)?;
         }
@@ -80,6 +116,20 @@ impl Verify {
         };
         std::io::stdout().write_all(text.as_bytes())?;
         Ok(report)
+    }
+}
+
+impl Verify {
+    /// Up to when the archive has to be sealed: an archive that was set back, or whose archiver has stopped,
+    /// looks as intact as any.
+    fn expected(&self) -> Option<Micros> {
+        if self.any_age || self.expect_through.is_some() {
+            return self.expect_through;
+        }
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        let then = now.checked_sub(MAX_AGE).and_then(|then| i64::try_from(then.as_micros()).ok());
+        let then = then.and_then(Micros::new)?;
+        Some(self.until.map_or(then, |until| until.min(then)))
     }
 }
 
@@ -96,27 +146,46 @@ fn keep_checkpoint(path: &Path, report: &Report) -> Result<(), CliError> {
     std::fs::rename(&staged, path).map_err(failed)
 }
 
-/// A progress bar on a terminal, nothing elsewhere.
-struct Bar(ProgressBar);
+/// A progress bar on a terminal, nothing elsewhere; and whether somebody wants an end.
+struct Bar {
+    bar: ProgressBar,
+    interrupted: Arc<AtomicBool>,
+}
 
 impl Bar {
-    fn new() -> Self {
-        if !std::io::stderr().is_terminal() {
-            return Self(ProgressBar::hidden());
+    /// From here on, the first interruption (Ctrl-C, SIGTERM) ends the verification with a report of what was
+    /// verified so far, and the second one ends the program.
+    fn new() -> Result<Self, CliError> {
+        let interrupted = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            let number = 128_i32.saturating_add(signal);
+            flag::register_conditional_shutdown(signal, number, Arc::clone(&interrupted))
+                .and_then(|_| flag::register(signal, Arc::clone(&interrupted)))
+                .map_err(CliError::Signals)?;
         }
-        let bar = ProgressBar::new_spinner();
-        let style = "{spinner} {pos} events, {per_sec}, {msg} chunks left";
+        let bar = if std::io::stderr().is_terminal() {
+            ProgressBar::new(0)
+        } else {
+            ProgressBar::hidden()
+        };
+        let style =
+            "{spinner} {human_pos} of {human_len} events, {per_sec}, {eta} left, {msg} chunks";
         bar.set_style(
             ProgressStyle::with_template(style).unwrap_or(ProgressStyle::default_spinner()),
         );
         bar.enable_steady_tick(Duration::from_millis(200));
-        Self(bar)
+        Ok(Self { bar, interrupted })
     }
 }
 
 impl Progress for Bar {
-    fn chunk(&self, events: u64, chunks_left: usize) {
-        self.0.inc(events);
-        self.0.set_message(chunks_left.to_string());
+    fn chunk(&self, events: u64, of: u64, chunks_left: usize) {
+        self.bar.set_length(of);
+        self.bar.inc(events);
+        self.bar.set_message(chunks_left.to_string());
+    }
+
+    fn go_on(&self) -> bool {
+        !self.interrupted.load(Ordering::Relaxed)
     }
 }

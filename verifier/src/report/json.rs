@@ -16,6 +16,9 @@ struct Document<'a> {
     exit_code: u8,
     origin: &'a str,
     scope: Option<&'a str>,
+    since: Option<String>,
+    until: Option<String>,
+    resumed_from_leaf: Option<u64>,
     inputs: Vec<Input<'a>>,
     log_size: u64,
     seal_keys: Vec<SealKey>,
@@ -24,6 +27,7 @@ struct Document<'a> {
     events: u64,
     payload_bytes: u64,
     pruned: Pruned,
+    outside: Pruned,
     lock: StoreLock<'a>,
     workspaces: Vec<Workspace<'a>>,
     findings: Vec<FindingDocument<'a>>,
@@ -59,6 +63,7 @@ struct Workspace<'a> {
     custodian_events: u64,
     withheld: u64,
     pruned: Pruned,
+    outside: Pruned,
     pinned: bool,
     missing_counters: Vec<Missing>,
 }
@@ -68,6 +73,7 @@ struct Missing {
     key: String,
     ranges: Vec<(u64, u64)>,
     maybe_pruned: bool,
+    maybe_outside: bool,
 }
 
 #[derive(Serialize)]
@@ -121,6 +127,7 @@ fn workspace(report: &WorkspaceReport) -> Workspace<'_> {
         custodian_events: report.custodian_events,
         withheld: report.withheld,
         pruned: pruned(&report.pruned),
+        outside: pruned(&report.outside),
         pinned: report.pinned,
         missing_counters: report
             .missing_counters
@@ -129,6 +136,7 @@ fn workspace(report: &WorkspaceReport) -> Workspace<'_> {
                 key: missing.key.to_string(),
                 ranges: missing.ranges.clone(),
                 maybe_pruned: missing.maybe_pruned,
+                maybe_outside: missing.maybe_outside,
             })
             .collect(),
     }
@@ -167,6 +175,9 @@ pub fn write(report: &Report, trust_sha256: &str) -> Result<String, serde_json::
         exit_code: exit::number(report.verdict),
         origin: &report.origin,
         scope: report.scope.as_ref().map(ledger::names::Workspace::as_str),
+        since: report.times.0.map(|since| since.to_string()),
+        until: report.times.1.map(|until| until.to_string()),
+        resumed_from_leaf: report.resumed,
         inputs,
         log_size: report.log_size,
         seal_keys: report.seal_keys.as_ref().map_or_else(Vec::new, seal_keys),
@@ -177,6 +188,7 @@ pub fn write(report: &Report, trust_sha256: &str) -> Result<String, serde_json::
         events: report.events,
         payload_bytes: report.payload_bytes,
         pruned: pruned(&report.pruned),
+        outside: pruned(&report.outside),
         lock: StoreLock { mode: report.lock.as_str(), until: report.lock.until() },
         workspaces: report.workspaces.iter().map(workspace).collect(),
         findings: report.findings.iter().map(finding).collect(),

@@ -29,7 +29,10 @@ fn sections(text: &mut String, report: &Report, trust_sha256: &str) -> fmt::Resu
     writeln!(text, "{}\n", headline(report.verdict))?;
     writeln!(text, "ledger      {}", report.origin)?;
     let scope = report.scope.as_ref().map_or("all workspaces", |workspace| workspace.as_str());
-    writeln!(text, "scope       {scope}")?;
+    let (since, until) = report.times;
+    let since = since.map_or_else(String::new, |since| format!(", hours since {since}"));
+    let until = until.map_or_else(String::new, |until| format!(", hours until {until}"));
+    writeln!(text, "scope       {scope}{since}{until}")?;
     match report.hours {
         Some((first, last)) => writeln!(text, "hours       {first} to {last}")?,
         None => writeln!(text, "hours       none sealed")?,
@@ -42,6 +45,13 @@ fn sections(text: &mut String, report: &Report, trust_sha256: &str) -> fmt::Resu
     if report.pruned.chunks > 0 {
         let Pruned { chunks, events } = report.pruned;
         writeln!(text, "pruned      {events} events in {chunks} chunks, which nobody can check")?;
+    }
+    if report.outside.chunks > 0 {
+        let Pruned { chunks, events } = report.outside;
+        writeln!(text, "outside     {events} events in {chunks} chunks: digests and keys alone")?;
+    }
+    if let Some(size) = report.resumed {
+        writeln!(text, "resumed     what the log's first {size} leaves name was checked before")?;
     }
     writeln!(text, "store       {}", report.lock)?;
     for term in report.seal_keys.iter().flat_map(KeyLine::terms) {

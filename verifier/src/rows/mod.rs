@@ -17,5 +17,5 @@ mod thrift;
 mod write;
 
 pub use error::RowsError;
-pub use read::{Batch, ChunkRows, read};
+pub use read::{Batch, ChunkRows, event_types, read};
 pub use write::{ChunkWriter, properties, write};

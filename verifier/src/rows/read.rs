@@ -18,7 +18,7 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
     ParquetRecordBatchReaderBuilder,
 };
-use parquet::arrow::parquet_to_arrow_schema;
+use parquet::arrow::{ProjectionMask, parquet_to_arrow_schema};
 use parquet::file::metadata::{
     ParquetMetaData, ParquetMetaDataOptions, ParquetMetaDataReader, ParquetStatisticsPolicy,
 };
@@ -105,6 +105,38 @@ pub fn read(
         batch?.rows().for_each(|row| on_row(&row));
     }
     Ok(())
+}
+
+/// Whether any `event_type` of a chunk's object, once checked against the manifest's digests, is like that. No
+/// other column is decoded.
+pub fn event_types(
+    manifest: &ChunkManifest,
+    object: &[u8],
+    like: impl Fn(&str) -> bool,
+) -> Result<bool, RowsError> {
+    let object = Bytes::copy_from_slice(object);
+    let ChunkManifest { origin, workspace, .. } = manifest;
+    let mut types = guarded(0, || {
+        let metadata = footer(&object, origin, workspace, manifest.rows())?;
+        let (body, _) = container::split(&object)?;
+        container::check(body, &metadata)?;
+        let builder = builder(object, metadata)?;
+        let columns = builder.parquet_schema().columns().iter();
+        let at = columns.enumerate().filter(|(_, column)| column.name() == "event_type");
+        let only = ProjectionMask::leaves(builder.parquet_schema(), at.map(|(at, _)| at));
+        builder.with_projection(only).build().map_err(|error| refused(0, error))
+    })??;
+    let mut rows = 0_u64;
+    while let Some(batch) = guarded(rows, || types.next())? {
+        let batch = batch.map_err(|error| refused(rows, error))?;
+        let mut columns = Columns { arrays: batch.columns().iter(), rows };
+        let types: StringViewArray = columns.next()?;
+        if types.iter().flatten().any(&like) {
+            return Ok(true);
+        }
+        rows = rows.saturating_add(u64::try_from(types.len()).unwrap_or(u64::MAX));
+    }
+    Ok(false)
 }
 
 fn refused(rows: u64, error: impl std::fmt::Display) -> RowsError {
@@ -194,14 +226,19 @@ fn open(
     object: Bytes,
     metadata: Arc<ParquetMetaData>,
 ) -> Result<ParquetRecordBatchReader, RowsError> {
+    builder(object, metadata)?.build().map_err(|error| refused(0, error))
+}
+
+fn builder(
+    object: Bytes,
+    metadata: Arc<ParquetMetaData>,
+) -> Result<ParquetRecordBatchReaderBuilder<Bytes>, RowsError> {
     let schema = schema::arrow_schema_of(metadata.file_metadata().schema_descr());
     let options = ArrowReaderOptions::new().with_schema(schema);
     let metadata =
         ArrowReaderMetadata::try_new(metadata, options).map_err(|error| refused(0, error))?;
-    ParquetRecordBatchReaderBuilder::new_with_metadata(object, metadata)
-        .with_batch_size(BATCH_ROWS)
-        .build()
-        .map_err(|error| refused(0, error))
+    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(object, metadata);
+    Ok(builder.with_batch_size(BATCH_ROWS))
 }
 
 /// Takes a batch's columns apart, in order, each as the type that it must have.

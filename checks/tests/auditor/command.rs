@@ -1,0 +1,122 @@
+//! The same by the command that auditors run.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use checks::bin_path::tally;
+use ledger::verify::Trust;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::grown;
+
+fn write_trust(directory: &Path, trust: &Trust) {
+    let mut text =
+        format!("origin = \"{}\"\nseal_keys = [\"{}\"]\n", trust.origin, trust.seal_keys[0]);
+    for (workspace, keys) in &trust.workspaces {
+        let keys: Vec<String> = keys.iter().map(|key| format!("\"{key}\"")).collect();
+        text += &format!("[workspaces.\"{workspace}\"]\nroot_keys = [{}]\n", keys.join(","));
+    }
+    std::fs::write(directory.join("trust.toml"), text).unwrap();
+}
+
+fn command(directory: &Path, more: &[&str]) -> Command {
+    let mut command = Command::new(tally("tally-verify"));
+    command.current_dir(directory).env_clear();
+    command.args(["verify", "--archive", "archive", "--trust", "trust.toml"]).args(more);
+    command
+}
+
+fn verify(directory: &Path, more: &[&str]) -> (i32, String, String) {
+    let output = command(directory, more).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn an_archive_that_ends_long_ago_falls_short_unless_the_auditor_says_how_far_it_must_reach() {
+    let (honest, archives) = grown(3);
+    let directory = TempDir::new().unwrap();
+    let directory = directory.path();
+    write_trust(directory, &honest.trust);
+    archives.last().unwrap().store(&directory.join("archive")).unwrap();
+    let hours = honest.content.leaves.iter().rev().find_map(|leaf| match leaf {
+        checks::forge::Leaf::Hour(hour) => Some(hour.hour),
+        checks::forge::Leaf::Chunk(_) => None,
+    });
+    let last = hours.unwrap();
+    let (code, text, _) = verify(directory, &[]);
+    // Made-up archives lie in a fixed month.
+    assert_eq!(code, 4, "{text}");
+    assert!(text.contains("T101") && text.contains("sealed through"), "{text}");
+    let end = ledger::time::Micros::new(last.end()).unwrap().to_string();
+    assert_eq!(verify(directory, &["--expect-through", &end]).0, 0);
+    assert_eq!(verify(directory, &["--until", &last.start().to_string()]).0, 0);
+    assert_eq!(verify(directory, &["--any-age"]).0, 0);
+    let (code, text, _) = verify(directory, &["--any-age", "--since", &last.start().to_string()]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains(", hours since ") && text.contains("\noutside     "), "{text}");
+
+    // What contradicts itself is said before anything is verified.
+    let since = ["--since", "2026-11-23T16:00:00Z"];
+    for (more, what) in [
+        (vec![since[0], since[1], "--until", "2026-11-23T16:00:00Z"], "--since"),
+        (vec![since[0], since[1], "--resume", "state"], "--resume"),
+        (vec!["--since", "yesterday"], "a time like"),
+    ] {
+        let (code, _, text) = verify(directory, &more);
+        assert!(code == 2 && text.contains(what), "{more:?}: {text}");
+    }
+}
+
+#[test]
+fn an_interruption_ends_with_a_report_and_the_next_run_goes_on() {
+    let (honest, archives) = grown(5);
+    let directory = TempDir::new().unwrap();
+    let directory = directory.path();
+    write_trust(directory, &honest.trust);
+    archives.last().unwrap().store(&directory.join("archive")).unwrap();
+    let json = |text: &str| -> Value { serde_json::from_str(text).unwrap() };
+    let start = Instant::now();
+    let (code, whole, _) = verify(directory, &["--any-age", "--json"]);
+    let took = start.elapsed();
+    assert_eq!(code, 0, "{whole}");
+    let mut whole = json(&whole);
+    // From before it listens to after its end: some of these meet it at work.
+    let mut interrupted = 0;
+    for at in 0..120_u32 {
+        let state = format!("state-{at}");
+        let more = ["--any-age", "--json", "--resume", &state];
+        let mut child = command(directory, &more);
+        let child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        thread::sleep(Duration::min(took * at / 60, Duration::from_secs(2)));
+        let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).output();
+        kill.unwrap();
+        let output = child.wait_with_output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        match output.status.code() {
+            // It did not listen yet.
+            None => continue,
+            Some(0) => {}
+            Some(3) => {
+                interrupted += 1;
+                let report = json(&text);
+                assert_eq!(report["verdict"], "unfinished");
+                assert_eq!(report["findings"][0]["id"], "T112", "{text}");
+            }
+            Some(code) => panic!("{code}: {text}"),
+        }
+        let (code, text, error) = verify(directory, &more);
+        assert_eq!(code, 0, "{text}{error}");
+        let mut report = json(&text);
+        report["resumed_from_leaf"] = Value::Null;
+        whole["resumed_from_leaf"] = Value::Null;
+        assert_eq!(report, whole);
+        if interrupted == 5 {
+            return;
+        }
+    }
+    assert!(interrupted > 0, "none of the signals met it at work");
+}

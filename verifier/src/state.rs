@@ -1,0 +1,170 @@
+//! What a verification has come to, kept in a directory of the auditor's, so that the next one checks only what
+//! is new.
+//!
+//! `state.json` says what the audit knows ([`ledger::verify::Audit::state`]), by which trust file, and which files
+//! hold the event ids; it is replaced in one step, after everything that it names is on disk. The state is the
+//! auditor's own, like the trust file: whoever can write to it can make a verifier believe that something was
+//! checked.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use ledger::hash::Digest;
+use ledger::names::Workspace;
+use ledger::verify::{Audit, Policy, StateError, Trust};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::ids::{self, IdFile, Ids};
+
+const FORMAT: &str = "tallystick/verify-state/v1";
+const FILE: &str = "state.json";
+
+/// Why a state cannot be gone on from, or kept.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResumeError {
+    /// The directory, or a file in it, cannot be read or written.
+    #[error("the state in {path}: {error}", path = .path.display())]
+    Io {
+        /// The directory.
+        path: PathBuf,
+        /// What failed.
+        error: io::Error,
+    },
+    /// It is no state.
+    #[error(
+        "the state in {path} cannot be read: {reason}; begin anew with another directory",
+        path = .path.display()
+    )]
+    Malformed {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The trust file is not the one of last time.
+    #[error(
+        "the state in {path} was verified by another trust file (sha256 {found}): what it says rests on \
+         that one. Begin anew with another directory",
+        path = .path.display()
+    )]
+    Trust {
+        /// The directory.
+        path: PathBuf,
+        /// The digest of the trust file of last time.
+        found: String,
+    },
+    /// The audit cannot go on from it.
+    #[error("the state in {path}: {error}", path = .path.display())]
+    State {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        error: StateError,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    format: String,
+    trust_sha256: String,
+    ids: Vec<KeptIds>,
+    audit: Box<RawValue>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeptIds {
+    number: u64,
+    sha256: String,
+    runs: Vec<(String, u64)>,
+}
+
+/// A directory in which the state of verifications is kept.
+pub struct StateDirectory {
+    path: PathBuf,
+    trust_sha256: Digest,
+}
+
+impl StateDirectory {
+    /// Takes a directory, which is made where it is not there.
+    pub fn open(path: &Path, trust_sha256: Digest) -> Result<Self, ResumeError> {
+        let directory = Self { path: path.to_owned(), trust_sha256 };
+        fs::create_dir_all(path).map_err(|error| directory.failed(error))?;
+        Ok(directory)
+    }
+
+    /// The audit that goes on from what is kept here, or one from the beginning where nothing is.
+    pub fn audit(&self, trust: Trust, policy: Policy) -> Result<(Audit, Ids), ResumeError> {
+        let text = match fs::read_to_string(self.path.join(FILE)) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let ids = Ids::open(&self.path, Vec::new()).map_err(|error| self.failed(error))?;
+                return Ok((Audit::new(trust, policy), ids));
+            }
+            Err(error) => return Err(self.failed(error)),
+        };
+        let document: Document =
+            serde_json::from_str(&text).map_err(|error| self.malformed(error.to_string()))?;
+        if document.format != FORMAT {
+            return Err(self.malformed(format!("`{}` is not {FORMAT}", document.format)));
+        }
+        if document.trust_sha256 != self.trust_sha256.to_string() {
+            let (path, found) = (self.path.clone(), document.trust_sha256);
+            return Err(ResumeError::Trust { path, found });
+        }
+        let files = document.ids.into_iter().map(|kept| kept.read()).collect::<Option<Vec<_>>>();
+        let files = files.ok_or_else(|| self.malformed("a file of ids".to_owned()))?;
+        let ids = Ids::open(&self.path, files).map_err(|error| self.failed(error))?;
+        let audit = Audit::resume(trust, policy, document.audit.get())
+            .map_err(|error| ResumeError::State { path: self.path.clone(), error })?;
+        Ok((audit, ids))
+    }
+
+    /// Keeps what an audit has come to, and these files of ids; takes away all others.
+    pub fn keep(&self, audit: &str, files: &[IdFile]) -> Result<(), ResumeError> {
+        let malformed = |error: serde_json::Error| self.malformed(error.to_string());
+        let document = Document {
+            format: FORMAT.to_owned(),
+            trust_sha256: self.trust_sha256.to_string(),
+            ids: files.iter().map(KeptIds::of).collect(),
+            audit: RawValue::from_string(audit.to_owned()).map_err(malformed)?,
+        };
+        let text = serde_json::to_string(&document).map_err(malformed)?;
+        self.replace(text.as_bytes()).map_err(|error| self.failed(error))?;
+        ids::tidy(&self.path, files).map_err(|error| self.failed(error))
+    }
+
+    fn replace(&self, text: &[u8]) -> io::Result<()> {
+        let (path, staged) = (self.path.join(FILE), self.path.join("state.json.new"));
+        let mut file = File::create(&staged)?;
+        file.write_all(text)?;
+        file.sync_all()?;
+        fs::rename(staged, path)?;
+        File::open(&self.path)?.sync_all()
+    }
+
+    fn failed(&self, error: io::Error) -> ResumeError {
+        ResumeError::Io { path: self.path.clone(), error }
+    }
+
+    fn malformed(&self, reason: String) -> ResumeError {
+        ResumeError::Malformed { path: self.path.clone(), reason }
+    }
+}
+
+impl KeptIds {
+    fn of(file: &IdFile) -> Self {
+        let runs = file.runs.iter().map(|(workspace, count)| (workspace.to_string(), *count));
+        Self { number: file.number, sha256: file.sha256.to_string(), runs: runs.collect() }
+    }
+
+    fn read(self) -> Option<IdFile> {
+        let run = |(name, count): (String, u64)| Some((Workspace::new(&name).ok()?, count));
+        let runs = self.runs.into_iter().map(run).collect::<Option<Vec<_>>>()?;
+        Some(IdFile { number: self.number, sha256: Digest::parse(&self.sha256).ok()?, runs })
+    }
+}
