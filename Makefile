@@ -53,23 +53,28 @@ fuzz: ## A long fuzz run: FUZZ_SECONDS for each target
 	checks/fuzz.sh $(FUZZ_SECONDS)
 
 .PHONY: bench
-bench: tools-postgres bench-build ## Measure, as ratios to a limit in the same run
+bench: tools-postgres $(VENV)/.ready bench-build ## Measure, as ratios to a limit in the same run
 	cargo bench --locked -p ledger
 	"$(CARGO_TARGET_DIR)/release/tally-bench"
 
 .PHONY: bench-growth
-bench-growth: tools-postgres bench-build ## Measure what an event costs as the tables grow to 20 million rows
+bench-growth: tools-postgres $(VENV)/.ready bench-build ## Measure what an event costs as the tables grow to 20 million rows
 	"$(CARGO_TARGET_DIR)/release/tally-bench" --rounds 1 --growth 20 --seal 100000
 	"$(CARGO_TARGET_DIR)/release/tally-bench" --rounds 1 --growth 20 --ids v4 --seal 100000
 
 .PHONY: bench-build
 bench-build:
 	cargo build --locked --release --workspace --bin tally-bench --bin tally-ingest \
-		--bin tally-archiver-under-fault
+		--bin tally-archiver-under-fault --bin tally-verify
 
 .PHONY: bench-seal
-bench-seal: tools-postgres bench-build ## Measure sealing, verifying and restoring up to 10 million events
+bench-seal: tools-postgres $(VENV)/.ready bench-build ## Measure sealing, verifying and restoring up to 10 million events
 	"$(CARGO_TARGET_DIR)/release/tally-bench" --seal-only --seal 100000,1000000,10000000
+
+.PHONY: must-reject
+must-reject: ## Write the must-reject corpus and its index anew
+	cargo build --locked --quiet --workspace --bin tally-must-reject
+	"$(CARGO_TARGET_DIR)/debug/tally-must-reject"
 
 .PHONY: fmt
 fmt: ## Format the code

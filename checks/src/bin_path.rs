@@ -1,7 +1,9 @@
 //! Where the project's own programs lie, so that tests run what users run.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 /// The path of a program of this workspace (`tally-verify`, ...), built if it is not up to date.
 ///
@@ -11,6 +13,13 @@ use std::process::Command;
 /// # Panics
 /// Where the program cannot be built: a test can then only fail.
 pub fn tally(name: &str) -> PathBuf {
+    // Cargo takes half a second to find that nothing is to be done.
+    static BUILT: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    built.entry(name.to_owned()).or_insert_with(|| build(name)).clone()
+}
+
+fn build(name: &str) -> PathBuf {
     #[expect(clippy::expect_used, reason = "a test without its program can only fail")]
     let (profile, target) = {
         // <target>/<profile>/deps/<test>

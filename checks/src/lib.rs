@@ -3,12 +3,13 @@
 //! Here: what those tests share. Real parts: [`postgres`], [`service`], [`rig`] (all of a ledger), [`store`] (object stores).
 //! Between them: [`proxy`] (a network that breaks), [`crowd`] (clients at work on a rig).
 //! Making load: [`events`], [`variation`], [`submission`], [`worker`], [`driver`]. Judging:
-//! [`history`], [`oracle`], [`figures`]. Harm: [`forge`]. Measuring: [`mod@bench`]. And the [`demo`] with its [`play`].
+//! [`history`], [`oracle`], [`figures`]. Harm: [`forge`], [`corpus`]. Measuring: [`mod@bench`]. And the [`demo`] with its [`play`].
 //!
 //! Not here: anything that a user runs, but the demo.
 
 pub mod bench;
 pub mod bin_path;
+pub mod corpus;
 pub mod crowd;
 pub mod demo;
 pub mod disk;

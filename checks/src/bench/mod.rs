@@ -2,7 +2,7 @@
 //! sealing beside what the Parquet writer takes alone, in one run.
 //!
 //! Here: the course of a run, and the table. `load` makes requests, `rows` copies the same rows
-//! without us, `seal` seals, verifies and restores, `machine` reads what the system counted.
+//! without us, `seal` seals and restores, `verify` verifies, `machine` reads what the system counted.
 //!
 //! Figures are ratios to that limit. Absolute numbers are of the machine and of the moment.
 
@@ -10,6 +10,7 @@ mod load;
 mod machine;
 mod rows;
 mod seal;
+mod verify;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -55,6 +56,8 @@ pub struct Options {
     pub growth: (usize, usize),
     /// Sizes of ledgers to seal, in events; the accept path is left out where they alone are asked for.
     pub seal: Vec<usize>,
+    /// Where to keep the last archive that was sealed, with its trust file.
+    pub keep: Option<PathBuf>,
     /// Whether to measure the accept path.
     pub accept: bool,
     /// Where the programs of this build are.

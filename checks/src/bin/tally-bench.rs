@@ -30,6 +30,9 @@ struct Cli {
     /// Sizes of the ledgers to seal, in events.
     #[arg(long, value_delimiter = ',', default_value = "100000,1000000")]
     seal: Vec<usize>,
+    /// Keeps the last archive that was sealed in this directory, with its trust file.
+    #[arg(long, value_name = "DIR")]
+    keep: Option<std::path::PathBuf>,
     /// Leaves the accept path out.
     #[arg(long)]
     seal_only: bool,
@@ -47,6 +50,7 @@ async fn main() -> ExitCode {
             rounds: cli.rounds,
             growth: (1_000_000, cli.growth),
             seal: cli.seal,
+            keep: cli.keep,
             accept: !cli.seal_only,
             programs: bench::programs()?,
         };

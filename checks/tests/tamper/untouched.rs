@@ -13,10 +13,10 @@ fn assert_proven(report: &Report, what: &str) {
     assert_eq!(report.verdict, Verdict::Proven, "{what}");
 }
 
-/// FAULTS row 44, the untouched fifty.
+/// FAULTS row 44, the untouched ones: two hundred, where fifty are asked for.
 #[test]
 fn made_up_archives_are_proven() {
-    runner(50)
+    runner(200)
         .run(&any::<u64>(), |seed| {
             let honest = honest(seed);
             let report = verify(&honest.archive(), &honest.trust);

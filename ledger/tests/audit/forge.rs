@@ -150,14 +150,18 @@ fn link(chunks: &mut [Recorded]) {
     }
 }
 
+/// How the rows of a workspace's chunk become an object.
+pub type Encode = fn(&Workspace, &[Row]) -> Vec<u8>;
+
 /// The object that holds these rows. Only its bytes count here, not their form.
-fn object(rows: &[Row]) -> Vec<u8> {
+fn object(_: &Workspace, rows: &[Row]) -> Vec<u8> {
     format!("{rows:?}").into_bytes()
 }
 
 /// Seals recorded chunks, one step after the other, with the lie at its step.
 struct Sealer<'l> {
     lie: &'l Lie,
+    encode: Encode,
     archive: Archive,
     leaves: Vec<Vec<u8>>,
     heads: Heads,
@@ -205,7 +209,7 @@ impl Sealer<'_> {
         {
             lie(&mut rows);
         }
-        let bytes = object(&rows);
+        let bytes = (self.encode)(&manifest.workspace, &rows);
         manifest.digest = ObjectDigest::of(&bytes);
         if let Lie::Manifest(at, lie) = self.lie
             && *at == n
@@ -369,7 +373,12 @@ impl Sealer<'_> {
 }
 
 /// Builds the archive of a plan, with a lie.
-pub fn build(mut plan: Plan, lie: &Lie) -> Archive {
+pub fn build(plan: Plan, lie: &Lie) -> Archive {
+    build_with(plan, lie, object)
+}
+
+/// The same, with objects of another form.
+pub fn build_with(mut plan: Plan, lie: &Lie, encode: Encode) -> Archive {
     if let Lie::Plan(lie) = lie {
         lie(&mut plan);
     }
@@ -383,6 +392,7 @@ pub fn build(mut plan: Plan, lie: &Lie) -> Archive {
     link(&mut recorded);
     let mut sealer = Sealer {
         lie,
+        encode,
         archive: Archive {
             objects: BTreeMap::new(),
             rows: HashMap::new(),

@@ -29,7 +29,7 @@ const NOT_HERE: [(Check, &str); 5] = [
     (Check::ObjectUnreadable, "raised by whoever decodes Parquet: see the `verifier` crate"),
 ];
 
-fn all() -> Vec<Case> {
+pub fn all() -> Vec<Case> {
     [
         log_lies::cases(),
         row_lies::cases(),

@@ -163,11 +163,10 @@ impl Bar {
                 .and_then(|_| flag::register(signal, Arc::clone(&interrupted)))
                 .map_err(CliError::Signals)?;
         }
-        let bar = if std::io::stderr().is_terminal() {
-            ProgressBar::new(0)
-        } else {
-            ProgressBar::hidden()
-        };
+        if !std::io::stderr().is_terminal() {
+            return Ok(Self { bar: ProgressBar::hidden(), interrupted });
+        }
+        let bar = ProgressBar::new(0);
         let style =
             "{spinner} {human_pos} of {human_len} events, {per_sec}, {eta} left, {msg} chunks";
         bar.set_style(
