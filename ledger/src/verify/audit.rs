@@ -77,7 +77,7 @@ pub struct Audit {
     /// Partial tiles and bundles among them: few, as fuller ones replace them.
     partials: Vec<Artefact>,
     pub(super) checkpoint: Option<Checkpoint>,
-    checkpoint_note: Vec<u8>,
+    pub(super) checkpoint_note: Vec<u8>,
     checkpoint_input: Option<InputDigest>,
     pub(super) walk: LogWalk,
     tiles: TileBuilder,
@@ -322,7 +322,7 @@ impl Audit {
 
     /// Whether every leaf has been read. What is not named can be judged only then: a bundle that
     /// could not be fetched must not look like a workspace that was taken out.
-    fn log_is_whole(&self) -> bool {
+    pub(super) fn log_is_whole(&self) -> bool {
         self.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.size == self.walk.size)
     }
 
@@ -351,7 +351,7 @@ impl Audit {
 
     /// Everything that the log names, and what it does not name.
     fn begin_objects(&mut self) {
-        self.walk.seal.end(&self.checkpoint_note);
+        self.walk.seal.end(&self.checkpoint_note, self.walk.size);
         for (artefact, digest) in std::mem::take(&mut self.walk.copies) {
             if let Artefact::Manifest { range, .. } = &artefact
                 && !self.in_scope(&range.workspace)

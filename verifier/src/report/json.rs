@@ -83,7 +83,7 @@ struct Pruned {
 }
 
 #[derive(Serialize)]
-struct FindingDocument<'a> {
+pub(super) struct FindingDocument<'a> {
     id: &'static str,
     severity: &'static str,
     title: &'static str,
@@ -134,7 +134,7 @@ fn workspace(report: &WorkspaceReport) -> Workspace<'_> {
     }
 }
 
-fn finding(finding: &Finding) -> FindingDocument<'_> {
+pub(super) fn finding(finding: &Finding) -> FindingDocument<'_> {
     let place = &finding.place;
     FindingDocument {
         id: finding.check.id(),
