@@ -5,7 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ledger::chain::{Acts, KEY_REGISTERED, KEY_REVOKED, Keys, Refusal, WORKSPACE_CREATED};
+use ledger::chain::{
+    Acts, KEY_REGISTERED, KEY_REVOKED, Keys, LedgerEvent, Refusal, Role, WORKSPACE_CREATED,
+};
 use ledger::chunk::ChunkManifest;
 use ledger::columns::Row;
 use ledger::entry::Entry;
@@ -177,6 +179,8 @@ struct Found {
     first: Seq,
     signer: PublicKey,
     shown: bool,
+    /// The key that it revokes, if it does.
+    revokes: Option<PublicKey>,
 }
 
 /// Looks for the event, and follows the workspace's keys on the way.
@@ -220,7 +224,13 @@ impl<'a> Search<'a> {
         };
         let first = row.seq.checked_sub(u64::from(row.submission_index)).and_then(Seq::new);
         if let (true, Some(first)) = (here, first) {
-            self.found = Some(Found { seq, first, signer, shown: row.payload.is_some() });
+            let acts = row.payload.and_then(|payload| acts_of(payload, self.workspace));
+            let revokes = acts.as_ref().and_then(|acts| match acts.ledger_event() {
+                Some(LedgerEvent::KeyRevoked { key, .. }) => Some(*key),
+                _ => None,
+            });
+            let shown = row.payload.is_some();
+            self.found = Some(Found { seq, first, signer, shown, revokes });
         }
         let event_type = &*row.derived.event_type;
         if [WORKSPACE_CREATED, KEY_REGISTERED, KEY_REVOKED].contains(&event_type) && !here {
@@ -250,20 +260,34 @@ impl<'a> Search<'a> {
             return Err(refused(*seq, refusal));
         }
         let mut seqs = BTreeSet::from([found.seq]);
-        let (mut signer, mut at) = (found.signer, found.first);
-        while at != Seq::FIRST {
-            let record = self.keys.get(&signer);
-            let unknown = Refusal::UnknownKey(signer);
+        if found.first == Seq::FIRST {
+            return Ok(seqs);
+        }
+        let mut needed = vec![(found.signer, found.first)];
+        if let Some(revoked) = found.revokes {
+            // Only a key in force is revoked, and another root key has to remain.
+            needed.push((revoked, found.first));
+            let roots = self
+                .keys
+                .iter()
+                .filter(|(_, record)| record.role == Role::Root && record.revoked.is_none());
+            let other = roots.map(|(key, _)| *key).find(|key| *key != revoked);
+            needed.extend(other.filter(|_| revoked == found.signer).map(|key| (key, found.first)));
+        }
+        while let Some((key, at)) = needed.pop() {
+            let record = self.keys.get(&key);
+            let unknown = Refusal::UnknownKey(key);
             let record = record.ok_or_else(|| refused(at, &unknown))?;
             if let Some(revoked) = record.revoked.filter(|revoked| *revoked <= at) {
-                return Err(refused(at, &Refusal::RevokedKey { key: signer, revoked }));
+                return Err(refused(at, &Refusal::RevokedKey { key, revoked }));
             }
             // A key comes into force by an event that stands before.
-            let before = record.registered;
-            let by = self.signers.get(&before).filter(|_| before < at);
-            signer = *by.ok_or_else(|| refused(at, &unknown))?;
-            at = before;
-            seqs.insert(at);
+            let since = record.registered;
+            let by = self.signers.get(&since).filter(|_| since < at);
+            let by = by.ok_or_else(|| refused(at, &unknown))?;
+            if seqs.insert(since) && since != Seq::FIRST {
+                needed.push((*by, since));
+            }
         }
         Ok(seqs)
     }
