@@ -255,11 +255,21 @@ fn in_chunk<S: ArchiveSource>(
         Ok(check) => check,
         Err(outcome) => return (unknown(), outcome.findings),
     };
-    let mut checks: Vec<_> =
-        receipts.iter().map(|(at, receipt)| (*at, ReceiptCheck::new(receipt))).collect();
+    let mut checks: Vec<_> = receipts
+        .iter()
+        .map(|(at, receipt)| {
+            let (first, last) = (receipt.first_seq.get(), receipt.last_seq.get());
+            (first, last, *at, ReceiptCheck::new(receipt))
+        })
+        .collect();
+    checks.sort_by_key(|(first, ..)| *first);
+    // Rows come by seq, so most receipts are either done with or to come.
+    let mut done = 0;
     let read = rows::read(manifest, &object, |row| {
         check.row(row);
-        checks.iter_mut().for_each(|(_, receipt)| receipt.row(row));
+        done += checks.iter().skip(done).take_while(|(_, last, ..)| *last < row.seq).count();
+        let open = checks.iter_mut().skip(done).take_while(|(first, ..)| *first <= row.seq);
+        open.for_each(|(.., receipt)| receipt.row(row));
     });
     let outcome = match read {
         Ok(()) => check.finish(),
@@ -270,7 +280,7 @@ fn in_chunk<S: ArchiveSource>(
     }
     let mut findings = Vec::new();
     let mut standings = Vec::new();
-    for (at, receipt) in checks {
+    for (.., at, receipt) in checks {
         let finding = receipt.finish();
         let fits = finding.is_none();
         findings.extend(finding);

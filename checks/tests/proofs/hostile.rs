@@ -18,6 +18,8 @@ fn rich() -> (Vec<u8>, Trust) {
     world.succeed(&seal(51));
     let seq = world.work(3, 2);
     world.seal_hour();
+    world.close();
+    world.close();
     let trust = trust(&[&seal(50)]);
     (proof(&world.archive(), &trust, seq), trust)
 }

@@ -10,7 +10,7 @@ use crate::names::{Seq, Workspace};
 use crate::time::Hour;
 
 use super::audit::Audit;
-use super::finding::{Finding, Severity};
+use super::finding::{Check, Finding, Place, Severity};
 use super::log::LoggedChunk;
 
 /// A chunk as the log has it.
@@ -50,6 +50,10 @@ impl Audit {
                 last_hour: self.walk.last_hour,
             }),
             _ => {
+                if grave.is_empty() {
+                    let finding = Finding::new(Check::Unchecked, Place::default());
+                    grave.push(finding.because("the log was not read to its end"));
+                }
                 grave.sort_by(|a, b| {
                     b.check.severity().cmp(&a.check.severity()).then_with(|| a.cmp(b))
                 });
