@@ -4,16 +4,23 @@ use std::path::{Path, PathBuf};
 
 use checks::forge::{Archive, Content, golden, honest};
 use checks::tools::python;
+use ledger::hash::Digest;
 use ledger::names::{EventId, Workspace};
 use ledger::proof::{Proof, TlogProof, check};
+use ledger::succession::Cutoff;
 use ledger::verify::{Check, Trust, Verdict};
+use serde_json::json;
 use verifier::prove::{Which, prove};
 
-use super::{acme, at, checks};
+use super::world::{World, id_of, seal, trust};
+use super::{acme, at, checks, made};
 
-fn trust_file(trust: &Trust) -> String {
+pub fn trust_file(trust: &Trust) -> String {
     let mut text =
         format!("origin = \"{}\"\nseal_keys = [\"{}\"]\n", trust.origin, trust.seal_keys[0]);
+    for (key, Cutoff { size, root }) in &trust.revoked {
+        text += &format!("[[revoked]]\nkey = \"{key}\"\nsize = {size}\nroot = \"{root}\"\n");
+    }
     for (workspace, keys) in &trust.workspaces {
         text += &format!("[workspaces.\"{workspace}\"]\nroot_keys = [\"{}\"]\n", keys[0]);
     }
@@ -161,4 +168,69 @@ fn what_is_not_there_is_not_proven() {
         let error = prove(&archive, &trust, &workspace, which, false).unwrap_err();
         assert!(matches!(error, verifier::prove::ProveError::NoEvent { .. }), "{error:?}");
     }
+}
+
+/// What the second implementation says of each file.
+async fn second(trust: &Trust, files: &[Vec<u8>]) -> Vec<bool> {
+    let directory = tempfile::tempdir().unwrap();
+    let mut paths = vec![directory.path().join("trust.toml")];
+    std::fs::write(&paths[0], trust_file(trust)).unwrap();
+    for (at, bytes) in files.iter().enumerate() {
+        let path = directory.path().join(format!("{at}.proof"));
+        std::fs::write(&path, bytes).unwrap();
+        paths.push(path);
+    }
+    let arguments: Vec<_> = paths.iter().map(PathBuf::as_path).collect();
+    let (_, told) = python("proof.py", &arguments).await.unwrap();
+    told.as_array().unwrap().iter().map(|one| one["verdict"] == "proven").collect()
+}
+
+/// Both implementations say the same of every proof under every trust, and of proofs with a byte changed.
+#[tokio::test]
+async fn both_agree_where_keys_change() {
+    let mut world = World::new();
+    world.seal_hour();
+    world.succeed(&seal(51));
+    let erased = world.work(3, 3);
+    world.seal_hour();
+    let context = json!({"event_ids": [id_of(erased).to_string()], "reason": "request 7"});
+    world.set(2, "ledger.payload_erased", context);
+    let (stolen, cutoff) = world.revoke_seal(&seal(52));
+    world.erase(erased);
+    let revoked = world.revoke(1, 2);
+    world.seal_hour();
+    let archive = world.archive();
+    let known = trust(&[&seal(50), &seal(52)]);
+    let mut files = Vec::new();
+    for seq in [1, 2, 3, erased - 1, erased, revoked - 1, revoked] {
+        files.push(made(&archive, &known, seq).bytes);
+    }
+    for at in (0..files[6].len()).step_by(97) {
+        let mut changed = files[6].clone();
+        changed[at] ^= 2;
+        files.push(changed);
+    }
+    let root = Digest::of(b"another log");
+    let cutoffs = [
+        cutoff,
+        Cutoff { root, ..cutoff },
+        Cutoff { size: cutoff.size - 1, ..cutoff },
+        Cutoff { size: 2, root },
+        Cutoff { size: 99, root },
+    ];
+    let mut trusts: Vec<_> = [50, 51, 52, 53].map(|key| trust(&[&seal(key)])).into();
+    for cutoff in cutoffs {
+        let revoked = vec![(stolen.clone(), cutoff)];
+        trusts.push(Trust { revoked, ..trust(&[&seal(52)]) });
+    }
+    let mut proven = 0;
+    for trust in &trusts {
+        let told = second(trust, &files).await;
+        for (at, (bytes, told)) in files.iter().zip(told).enumerate() {
+            let checked = check(bytes, trust);
+            assert_eq!(checked.proven.is_some(), told, "{at}: {trust:?}: {checked:?}");
+            proven += usize::from(told);
+        }
+    }
+    assert_eq!(proven, 2 * 7, "under the key in force, and under it with the stolen one's cut-off");
 }
