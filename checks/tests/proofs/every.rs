@@ -128,7 +128,7 @@ fn the_log_part_is_a_tlog_proof() {
     let mut seen = 0;
     for part in parts {
         let (length, rest) = part.split_once('\n').unwrap();
-        let tlog = &rest[..length.parse().unwrap()];
+        let tlog = rest.get(..length.parse().unwrap()).unwrap();
         let read = TlogProof::parse(tlog).unwrap();
         assert_eq!(read.to_text(), tlog);
         assert_eq!(read.checkpoint.as_bytes(), archive.0["log/checkpoint"], "verbatim");

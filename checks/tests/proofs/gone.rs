@@ -33,7 +33,7 @@ fn an_erased_event_is_proven_by_its_digest() {
     assert!(made(&archive, &trust, seq - 1).checked.proven.unwrap().event.payload.is_some());
     // The erasure itself is an event like another.
     let proven = made(&archive, &trust, erasure).checked.proven.unwrap();
-    assert_eq!(proven.said.unwrap().0, "ledger.payload_erased");
+    assert_eq!(proven.said.unwrap().event_type, "ledger.payload_erased");
     // A proof from before still holds: what was signed and recorded is as it was.
     assert_eq!(check(&before.bytes, &trust).verdict, Verdict::Proven);
 }

@@ -204,7 +204,7 @@ impl World {
     /// Puts the rows since the last one into a chunk.
     pub fn chunk(&mut self) {
         let rows = std::mem::take(&mut self.rows);
-        let leaves: Vec<_> = rows.iter().map(|row| leaf(row)).collect();
+        let leaves: Vec<_> = rows.iter().map(leaf).collect();
         let (first, last) = (&rows[0].row, &rows[rows.len() - 1].row);
         let prev_link = match self.chunks.last() {
             None => genesis_link(&origin(), &acme()),

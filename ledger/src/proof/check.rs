@@ -31,6 +31,15 @@ pub struct Authority {
     pub event: LedgerEvent,
 }
 
+/// What the payload of a proven event says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// `event_type`.
+    pub event_type: String,
+    /// `actor_id`.
+    pub actor_id: Option<String>,
+}
+
 /// What a proof proves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proven {
@@ -38,8 +47,8 @@ pub struct Proven {
     pub event: RecordedEvent,
     /// `H` of its payload.
     pub payload_digest: Digest,
-    /// Its `event_type` and its `actor_id`, where the payload is shown.
-    pub said: Option<(String, Option<String>)>,
+    /// What its payload says, where that is shown.
+    pub said: Option<Said>,
     /// Name of the submission.
     pub submission: Digest,
     /// Seqs of the first and last event of the submission.
@@ -360,11 +369,7 @@ impl<'a> Checker<'a> {
     }
 
     /// What its payload says, if it is shown.
-    fn payload(
-        &mut self,
-        event: &RecordedEvent,
-        digest: Digest,
-    ) -> Option<(Acts, Option<(String, Option<String>)>)> {
+    fn payload(&mut self, event: &RecordedEvent, digest: Digest) -> Option<(Acts, Option<Said>)> {
         let mut acts = Acts::new();
         let mut said = None;
         for place in 0..event.digests.len() {
@@ -384,7 +389,7 @@ impl<'a> Checker<'a> {
         digest: Digest,
         payload: &[u8],
         acts: &mut Acts,
-    ) -> Option<(String, Option<String>)> {
+    ) -> Option<Said> {
         let found = Digest::of(payload);
         let refused = |check, column| Finding::new(check, self.at(event, column));
         let finding = if found != digest {
@@ -398,8 +403,8 @@ impl<'a> Checker<'a> {
                 Ok(read) => match acts.push(&read) {
                     Err(error) => refused(Check::LedgerContext, "payload").because(error),
                     Ok(()) => {
-                        let actor = read.actor_id.as_deref().map(str::to_owned);
-                        return Some((read.event_type.to_string(), actor));
+                        let actor_id = read.actor_id.as_deref().map(str::to_owned);
+                        return Some(Said { event_type: read.event_type.to_string(), actor_id });
                     }
                 },
             }
@@ -413,6 +418,6 @@ impl<'a> Checker<'a> {
 struct Judged {
     submission: Digest,
     role: Role,
-    said: Option<(String, Option<String>)>,
+    said: Option<Said>,
     sets: Option<Authority>,
 }

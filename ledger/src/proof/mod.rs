@@ -10,7 +10,7 @@ mod decode;
 mod encode;
 mod tlog;
 
-pub use check::{Authority, Checked, Proven, check};
+pub use check::{Authority, Checked, Proven, Said, check};
 pub use decode::Malformed;
 pub use tlog::TlogProof;
 

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use ledger::chain::LedgerEvent;
 use ledger::hash::Digest;
-use ledger::proof::{Authority, Checked, Proven};
+use ledger::proof::{Authority, Checked, Proven, Said};
 use ledger::verify::{Finding, Verdict};
 use serde::Serialize;
 
@@ -89,8 +89,8 @@ fn event(text: &mut String, proven: &Proven) -> fmt::Result {
     writeln!(text, "ledger      {}", manifest.origin)?;
     let seq = event.seq;
     writeln!(text, "event       {} seq {seq}, event_id {}", manifest.workspace, event.event_id)?;
-    if let Some((event_type, actor)) = &proven.said {
-        let actor = actor.as_ref().map(|actor| format!(" by actor_id {actor:?}"));
+    if let Some(Said { event_type, actor_id }) = &proven.said {
+        let actor = actor_id.as_ref().map(|actor| format!(" by actor_id {actor:?}"));
         writeln!(
             text,
             "says        {}",
@@ -188,8 +188,8 @@ fn event_document(proven: &Proven) -> EventDocument<'_> {
         workspace: manifest.workspace.as_str(),
         seq: event.seq.get(),
         event_id: event.event_id.to_string(),
-        event_type: said.map(|(event_type, _)| event_type.as_str()),
-        actor_id: said.and_then(|(_, actor)| actor.as_deref()),
+        event_type: said.map(|said| said.event_type.as_str()),
+        actor_id: said.and_then(|said| said.actor_id.as_deref()),
         recorded_at: event.recorded_at.to_string(),
         payload: event.payload.as_deref().and_then(|payload| str::from_utf8(payload).ok()),
         payload_digest: proven.payload_digest.to_string(),
