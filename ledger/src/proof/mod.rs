@@ -2,7 +2,7 @@
 //! (docs/spec/proof.md).
 //!
 //! Here: what a proof holds ([`Proof`]), its one way to be written (`encode`, `decode`), its log part
-//! as C2SP tlog-proof ([`TlogProof`]), and the check of it ([`check`]). Not here: finding an event in
+//! as C2SP tlog-proof ([`TlogProof`]), and the check of it ([`check()`]). Not here: finding an event in
 //! an archive (see the `verifier` crate).
 
 mod check;

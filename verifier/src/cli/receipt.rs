@@ -55,13 +55,13 @@ impl CompareReceipts {
     }
 }
 
-/// The files, and those in the directories, in the order of their names.
+/// The files, and those in the directories and below, in the order of their names.
 fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, CliError> {
     let mut files = Vec::new();
     for path in paths {
         let failed = |reason| CliError::Input { path: path.clone(), reason };
         if path.is_dir() {
-            files.extend(directory(path).map_err(failed)?);
+            directory(path, &mut files).map_err(failed)?;
         } else {
             files.push(path.clone());
         }
@@ -69,10 +69,17 @@ fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, CliError> {
     Ok(files)
 }
 
-fn directory(path: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.path()));
-    let mut files = entries.collect::<std::io::Result<Vec<_>>>()?;
-    files.retain(|path| path.is_file());
-    files.sort_unstable();
-    Ok(files)
+/// Links to directories are not followed: they could lead round in a circle.
+fn directory(path: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    let mut entries = std::fs::read_dir(path)?.collect::<std::io::Result<Vec<_>>>()?;
+    entries.sort_unstable_by_key(std::fs::DirEntry::file_name);
+    for entry in entries {
+        let path = entry.path();
+        if entry.file_type()?.is_dir() {
+            directory(&path, files)?;
+        } else if path.is_file() {
+            files.push(path);
+        }
+    }
+    Ok(())
 }
