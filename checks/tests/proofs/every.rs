@@ -171,7 +171,7 @@ fn what_is_not_there_is_not_proven() {
 }
 
 /// What the second implementation says of each file.
-async fn second(trust: &Trust, files: &[Vec<u8>]) -> Vec<bool> {
+pub async fn second(trust: &Trust, files: &[Vec<u8>]) -> Vec<bool> {
     let directory = tempfile::tempdir().unwrap();
     let mut paths = vec![directory.path().join("trust.toml")];
     std::fs::write(&paths[0], trust_file(trust)).unwrap();

@@ -1,7 +1,7 @@
 //! One event proven by one file, and receipts against an archive (docs/spec/proof.md, notes.md).
 //!
 //! Here: every event of several archives ([`every`]), also by the second implementation; files that
-//! prove nothing ([`hostile`]); keys of the workspace and of the seal that change ([`keys`]); payloads
+//! prove nothing ([`hostile`], [`forged`]); keys of the workspace and of the seal that change ([`keys`]); payloads
 //! and chunks that are gone ([`gone`]); receipts of each kind ([`receipts`]); the commands ([`commands`]).
 #![expect(
     clippy::unwrap_used,
@@ -12,6 +12,7 @@
 
 mod commands;
 mod every;
+mod forged;
 mod gone;
 mod hostile;
 mod keys;
