@@ -13,22 +13,25 @@ use ledger::layout::{self, Artefact};
 use ledger::names::{EventId, Origin, Workspace};
 use ledger::note::{Note, VerifierKey};
 use ledger::payload::{self, Rules};
+use ledger::proof::{self, Proof, TlogProof};
 use ledger::prune::PruneRecord;
 use ledger::receipt::{HeadNote, Receipt};
 use ledger::submission::Counter;
 use ledger::succession::KeyNote;
 use ledger::time::{Hour, Micros};
+use ledger::verify::{Trust, Verdict};
 
 /// One decoder's checks over one input.
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is that of its corpus too.
-pub const TARGETS: [(&str, Target); 5] = [
+pub const TARGETS: [(&str, Target); 6] = [
     ("key", key),
     ("layout", layout),
     ("manifest", manifest),
     ("note", note),
     ("payload", payload),
+    ("proof", proof),
 ];
 
 /// The event payload: what is accepted is JSON of the same members for another parser too, and is
@@ -162,5 +165,38 @@ pub fn key(input: &[u8]) {
     assert!(printed.iter().flatten().all(|printed| printed == text));
     if let Ok(at) = payload::occurred_at(text) {
         assert_eq!(Micros::parse(&at.to_string()), Ok(at));
+    }
+}
+
+/// A proof of one event: what is read is written as the same bytes. Whatever it holds, the check of it
+/// ends, and proves nothing that it then does not show.
+pub fn proof(input: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(input)
+        && let Some(tlog) = TlogProof::parse(text)
+    {
+        let again = TlogProof::parse(&tlog.to_text());
+        assert_eq!(again.as_ref(), Some(&tlog));
+    }
+    let read = Proof::parse(input);
+    if let Ok(proof) = &read {
+        assert_eq!(proof.to_bytes(), input);
+    }
+    let origin = "ledger.example.com/golden";
+    let key = format!("{origin}+90c48343+AUj4HHK4qd719mZyZcylFTQ7svRipQBuDo2tsIfq2NEm");
+    let trust = Trust {
+        origin: Origin::new(origin).expect("an origin"),
+        seal_keys: vec![key.parse().expect("a verifier key")],
+        revoked: Vec::new(),
+        seen: Vec::new(),
+        receipt_keys: Vec::new(),
+        workspaces: std::collections::BTreeMap::new(),
+    };
+    let checked = proof::check(input, &trust);
+    let stands = matches!(checked.verdict, Verdict::Proven | Verdict::Short);
+    assert_eq!(checked.proven.is_some(), stands);
+    assert!(read.is_ok() || !stands);
+    if let Some(proven) = &checked.proven {
+        assert!(proven.seqs.0 <= proven.event.seq && proven.event.seq <= proven.seqs.1);
+        assert!(proven.log_index < proven.log.size);
     }
 }

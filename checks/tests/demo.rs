@@ -44,8 +44,38 @@ async fn the_demo_runs_and_a_second_verifier_agrees() {
     let receipts = demo.join("receipts/support/support-agent-1-00001.note");
     let receipt = std::fs::read_to_string(receipts).unwrap();
     assert!(receipt.starts_with("tallystick/receipt/v1\n"), "{receipt}");
+    receipts_are_borne_out(&demo);
     second_verifier_agrees(&demo).await;
     other_readers_agree(&demo.join("archive")).await;
+}
+
+/// The archive holds what each receipt promises, and proves an event of it to somebody else.
+fn receipts_are_borne_out(demo: &Path) {
+    let auditor = |arguments: &[&str]| {
+        let mut command = Command::new(tally("tally-verify"));
+        command.current_dir(demo).args(arguments).args(["--trust", "trust.toml"]);
+        let output = command.output().unwrap();
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        (output.status.code(), text)
+    };
+    let (code, text) = auditor(&["receipt", "receipts", "--archive", "archive", "--json"]);
+    assert_eq!(code, Some(4), "the last hour is still open: {text}");
+    let report: Value = serde_json::from_str(&text).unwrap();
+    let receipts = report["receipts"].as_array().unwrap();
+    let stands = |standing| {
+        let so = receipts.iter().filter(|one| one["standing"] == standing);
+        so.collect::<Vec<&Value>>()
+    };
+    let (recorded, open) = (stands("recorded"), stands("not yet sealed"));
+    assert!(recorded.len() > 10 && !open.is_empty(), "{text}");
+    assert_eq!(recorded.len() + open.len(), receipts.len(), "{text}");
+    let last = recorded[recorded.len() - 1];
+    let (workspace, seq) = (last["workspace"].as_str().unwrap(), last["last_seq"].to_string());
+    let event = ["prove", "--archive", "archive", "--workspace", workspace, "--seq", &seq];
+    let (code, text) = auditor(&[&event[..], &["--out", "event.proof"]].concat());
+    assert_eq!(code, Some(0), "{text}");
+    let (code, text) = auditor(&["check", "event.proof"]);
+    assert!(code == Some(0) && text.contains(last["submission"].as_str().unwrap()), "{text}");
 }
 
 /// What the archive's own decoder finds, in the words of `readers.py`.

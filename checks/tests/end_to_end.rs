@@ -280,6 +280,20 @@ async fn the_whole_journey_by_command_line_and_by_the_machines_clock() {
         verify(&["--trust", "trust.toml", "--expect-through", "2999-01-01T00:00:00Z"]);
     assert_eq!(code, 4, "short of what is expected: {text}");
     assert_eq!(verify(&["--trust", "absent.toml"]).0, 2);
+
+    // An event of the past for somebody else; and the receipts, whose hour is not sealed yet.
+    let auditor = |arguments: &[&str]| {
+        let mut command = program("tally-verify");
+        run(command.args(arguments).args(["--trust", "trust.toml"]).current_dir(&home))
+    };
+    let archive = ["--archive", "archive"];
+    let prove = ["prove", "--workspace", "past", "--seq", "9", "--out", "9.proof"];
+    let (code, text) = auditor(&[&prove[..], &archive].concat());
+    assert!(code == 0 && text.contains("past seq 9"), "{text}");
+    let (code, text) = auditor(&["check", "9.proof"]);
+    assert!(code == 0 && text.starts_with("PROVEN"), "{text}");
+    let (code, text) = auditor(&[&["receipt", "receipts"][..], &archive].concat());
+    assert!(code == 4 && text.contains("T132"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,7 +3,8 @@
 //! Here, in the order that data meets it: [`names`], [`time`], [`key`], [`payload`],
 //! [`submission`], [`entry`], [`merkle`], [`note`], [`receipt`], [`chunk`], [`hour`],
 //! [`checkpoint`], [`succession`] and [`mod@line`] (the seal keys), [`prune`], [`layout`], [`chain`] (the key
-//! state of a workspace), [`counters`] and [`verify`] (the state machine that checks an archive).
+//! state of a workspace), [`counters`], [`verify`] (the state machine that checks an archive) and [`proof`] (one event,
+//! proven by one small file).
 //!
 //! Not here: files, sockets, clocks, randomness, threads. The caller brings bytes and times; so
 //! the same code serves the service that accepts, the archiver that seals, the auditor who
@@ -25,6 +26,7 @@ pub mod merkle;
 pub mod names;
 pub mod note;
 pub mod payload;
+pub mod proof;
 pub mod prune;
 pub mod receipt;
 pub mod submission;

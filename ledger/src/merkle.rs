@@ -209,6 +209,28 @@ pub fn check_inclusion(
     reach(tree_root, hash)
 }
 
+/// The tree over the leaves before leaf `index`, out of the path that proves this leaf; `None` where
+/// the path is none of such a leaf. It is as true as the path: check that first.
+///
+/// What stands to the left of the path are the complete subtrees that the leaves before come to.
+pub fn before(size: u64, index: u64, path: &[Digest]) -> Option<Frontier> {
+    let (mut node, mut last) = (index, size.checked_sub(1)?);
+    let mut left = Vec::new();
+    for sibling in path {
+        if node & 1 == 1 || node == last {
+            left.push(*sibling);
+            while node & 1 == 0 && node != 0 {
+                node >>= 1;
+                last >>= 1;
+            }
+        }
+        node >>= 1;
+        last >>= 1;
+    }
+    left.reverse();
+    Frontier::from_parts(index, left)
+}
+
 /// Checks that the tree of `old_size` leaves with root `old_root` is a prefix of that of `size`
 /// leaves with root `new_root` (RFC 9162 section 2.1.4.2).
 pub fn check_consistency(

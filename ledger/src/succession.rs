@@ -10,8 +10,10 @@ use crate::limits::TEXT_BYTES;
 use crate::names::Origin;
 use crate::note::{Body, BodyError, Lines, VerifierKey};
 
-pub(crate) const SUCCESSION: &str = "tallystick/succession/v1";
-pub(crate) const REVOCATION: &str = "tallystick/revocation/v1";
+/// The first line of a succession's body.
+pub const SUCCESSION: &str = "tallystick/succession/v1";
+/// The first line of a revocation's body.
+pub const REVOCATION: &str = "tallystick/revocation/v1";
 
 /// The body of a succession: from the next leaf on, another seal key is in force. Signed by the old
 /// key and by the new one.

@@ -189,6 +189,25 @@ proptest! {
     }
 }
 
+#[test]
+fn the_tree_before_a_leaf_comes_out_of_its_path() {
+    let leaves = hashes(&data(70));
+    for n in 1..=leaves.len() {
+        let mut before = merkle::Frontier::new();
+        for at in 0..n {
+            let path = merkle::inclusion_path(&leaves[..n], at).unwrap();
+            let found = merkle::before(size(n), size(at), &path);
+            assert_eq!(found.as_ref(), Some(&before), "{at} of {n}");
+            let longer = [path.as_slice(), &[leaves[0]]].concat();
+            let of_longer = merkle::before(size(n), size(at), &longer);
+            assert!(of_longer.is_none_or(|tree| tree.size() == size(at)));
+            before.push(leaves[at]);
+        }
+    }
+    assert_eq!(merkle::before(0, 0, &[]), None);
+    assert_eq!(merkle::before(8, 3, &[]), None);
+}
+
 /// What the tiles of a log of these leaves hold, key by key.
 fn plain_tiles(data: &[Vec<u8>]) -> Vec<(String, Vec<u8>)> {
     let mut tiles = Vec::new();

@@ -1,7 +1,8 @@
 //! Verifies a Tallystick archive from its public bytes alone.
 //!
 //! Here: fetching ([`store`]), Parquet ([`rows`], written and read in this one place), the auditor's
-//! trust file ([`trust`]), the driver of the audit ([`audit`]), reports and the command line.
+//! trust file ([`trust`]), the driver of the audit ([`audit`]), proofs of single events ([`prove`]), receipts
+//! against an archive ([`receipts`]), reports and the command line.
 //!
 //! Not here: the checks themselves (see [`ledger::verify`]), databases, brokers, signing.
 
@@ -9,6 +10,9 @@ pub mod audit;
 pub mod cli;
 pub mod exit;
 mod ids;
+pub mod log;
+pub mod prove;
+pub mod receipts;
 pub mod report;
 pub mod rows;
 pub mod state;

@@ -2,12 +2,14 @@
 //!
 //! The cases are the lies that `ledger/tests/audit` tells the pure audit, each with every finding that it must
 //! lead to. Here their chunks are real Parquet files, so that any verifier can be tried on them.
+#![cfg_attr(
+    not(test),
+    expect(dead_code, unused_imports, reason = "of these modules, only the cases are used here")
+)]
 #![expect(
-    dead_code,
-    unused_imports,
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    reason = "modules of a test suite, of which only the cases are used here"
+    reason = "modules of a test suite: a forge that cannot forge makes no corpus"
 )]
 
 #[path = "../../../ledger/tests/audit/driver.rs"]

@@ -140,6 +140,11 @@ checks! {
     "T120" CounterMissing Notice "an agent counted submissions that the ledger never recorded"
     "T121" Custodian Notice "events are attested by the ledger's custodian, not by an agent"
     "T122" Unpinned Notice "the trust file does not name the root keys of a workspace"
+    "T130" ReceiptMissing Tampering "a receipt names a submission that the archive does not hold"
+    "T131" ReceiptContradicted Tampering "the archive says something else than a receipt"
+    "T132" ReceiptUnsealed Policy "a receipt is of an hour that is not sealed yet"
+    "T135" ProofMalformed Tampering "a proof cannot be read or contradicts itself"
+    "T136" ProofPath Tampering "an inclusion proof does not lead to the root"
 }
 
 /// Where a finding is.

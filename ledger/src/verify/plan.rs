@@ -17,7 +17,7 @@ impl Audit {
 
     /// Everything that the log names, and what it does not name.
     pub(super) fn begin_objects(&mut self) {
-        self.walk.seal.end(&self.checkpoint_note);
+        self.walk.seal.end(&self.checkpoint_note, self.walk.size);
         self.expect_copies();
         for index in 0..self.walk.chunks.len() {
             self.expect_chunk(index);

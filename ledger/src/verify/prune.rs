@@ -37,6 +37,11 @@ impl Pruning {
             None => drop(self.chunks.insert(workspace.clone(), vec![index])),
         }
     }
+
+    /// The chunks of a workspace, as indices into the walk's, in the order of its chain.
+    pub(super) fn of(&self, workspace: &Workspace) -> &[usize] {
+        self.chunks.get(workspace).map_or(&[], Vec::as_slice)
+    }
 }
 
 /// A prune record that fits the log before it, as the auditor's policy looks at it.
@@ -105,8 +110,7 @@ impl LogWalk {
 
     /// The chunks that a record lets go, as indices, if it says of them what the log says.
     fn fits(&self, record: &PruneRecord) -> Result<Vec<usize>, Unfit> {
-        let none = Vec::new();
-        let of = self.pruning.chunks.get(&record.workspace).unwrap_or(&none);
+        let of = self.pruning.of(&record.workspace);
         let at = |at: usize| of.get(at).and_then(|index| self.chunks.get(*index));
         let manifest = |index: &usize| self.chunks.get(*index).map(|chunk| &chunk.manifest);
         // Chunks of one chain follow on each other, or the log is found wrong already.

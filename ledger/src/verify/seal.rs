@@ -18,7 +18,7 @@ use super::policy::Trust;
 
 /// The check of all signatures by seal keys.
 #[derive(Debug)]
-pub(super) struct SealCheck {
+pub(crate) struct SealCheck {
     trusted: Vec<VerifierKey>,
     seen: Vec<Cutoff>,
     revoked: Vec<(VerifierKey, Cutoff)>,
@@ -29,7 +29,7 @@ pub(super) struct SealCheck {
     waiting: Vec<(u64, Vec<u8>)>,
     /// Their bytes, those too that were let go because they were too many.
     waiting_bytes: usize,
-    pub(super) findings: Vec<Finding>,
+    pub(crate) findings: Vec<Finding>,
 }
 
 /// Most bytes of leaves that wait: some 200,000 leaves.
@@ -53,7 +53,7 @@ fn refused(index: u64, error: LineError) -> Finding {
 }
 
 impl SealCheck {
-    pub(super) fn new(trust: &Trust) -> Self {
+    pub(crate) fn new(trust: &Trust) -> Self {
         Self {
             trusted: trust.seal_keys.clone(),
             seen: trust.seen.clone(),
@@ -67,7 +67,7 @@ impl SealCheck {
     }
 
     /// The keys of the log, as far as it has been read.
-    pub(super) fn line(&self) -> Option<&KeyLine> {
+    pub(crate) fn line(&self) -> Option<&KeyLine> {
         self.line.as_ref()
     }
 
@@ -81,7 +81,7 @@ impl SealCheck {
     }
 
     /// Takes the next leaf, and the note that it is, if it is one; gives its hash.
-    pub(super) fn leaf(&mut self, data: &[u8], note: Option<&Note<'_>>) -> Digest {
+    pub(crate) fn leaf(&mut self, data: &[u8], note: Option<&Note<'_>>) -> Digest {
         let index = self.tree.size();
         if let Some(note) = note {
             if self.line.is_none()
@@ -110,20 +110,33 @@ impl SealCheck {
         }
         let hash = leaf_hash(data);
         self.tree.push(hash);
+        self.compare(&Cutoff { size: self.tree.size(), root: self.tree.root() });
+        hash
+    }
+
+    /// Goes on behind the leaves of `tree`, which are known to be the first ones of the log. So leaves
+    /// can be left out between those that are taken, as long as none of them is a note about seal keys.
+    pub(crate) fn go_to(&mut self, tree: Frontier) {
+        self.compare(&Cutoff { size: tree.size(), root: tree.root() });
+        self.tree = tree;
+    }
+
+    /// Compares the first leaves of the log with what the auditor knows of so many of them.
+    pub(crate) fn compare(&mut self, log: &Cutoff) {
+        let place = || Place::leaf(log.size.saturating_sub(1));
         for (key, cutoff) in &self.revoked {
-            if cutoff.size == self.tree.size() && cutoff.root != self.tree.root() {
-                let finding = Finding::new(Check::CutoffRoot, Place::leaf(index));
-                let finding = finding.differs(cutoff.root, self.tree.root());
+            if cutoff.size == log.size && cutoff.root != log.root {
+                let finding = Finding::new(Check::CutoffRoot, place());
+                let finding = finding.differs(cutoff.root, log.root);
                 self.findings.push(finding.because(format!("cut-off of {key}")));
             }
         }
         for seen in &self.seen {
-            if seen.size == self.tree.size() && seen.root != self.tree.root() {
-                let finding = Finding::new(Check::SeenForked, Place::leaf(index));
-                self.findings.push(finding.differs(seen, format!("root {}", self.tree.root())));
+            if seen.size == log.size && seen.root != log.root {
+                let finding = Finding::new(Check::SeenForked, place());
+                self.findings.push(finding.differs(seen, format!("root {}", log.root)));
             }
         }
-        hash
     }
 
     /// Keeps a leaf until it is known who should have signed it. A hostile log is not kept in memory
@@ -166,9 +179,9 @@ impl SealCheck {
         self.line = Some(line);
     }
 
-    /// Ends the log, whose checkpoint is this note. Where nothing has said who signed the first leaf,
+    /// Ends the log of `size` leaves, whose checkpoint is this note. Where nothing has said who signed the first leaf,
     /// it is whoever of the auditor's keys has signed any.
-    pub(super) fn end(&mut self, checkpoint: &[u8]) {
+    pub(crate) fn end(&mut self, checkpoint: &[u8], size: u64) {
         let signed = |key: &&VerifierKey| {
             let by_key = |data: &[u8]| Note::parse(data).is_ok_and(|note| note.verify(key).is_ok());
             self.waiting.iter().any(|(_, data)| by_key(data))
@@ -178,12 +191,12 @@ impl SealCheck {
             self.start(key);
         }
         if let Ok(note) = Note::parse(checkpoint) {
-            self.checkpoint(&note, &Place::object(Artefact::Checkpoint));
+            self.checkpoint(&note, size, &Place::object(Artefact::Checkpoint));
         }
     }
 
     /// Judges who signed the checkpoint over the log as it has been read.
-    fn checkpoint(&mut self, note: &Note<'_>, place: &Place) {
+    fn checkpoint(&mut self, note: &Note<'_>, size: u64, place: &Place) {
         let untrusted = |reason: String| {
             Finding::new(Check::CheckpointUntrusted, place.clone()).because(reason)
         };
@@ -218,9 +231,9 @@ impl SealCheck {
             Err(finding) => self.findings.push(finding),
         }
         for (key, cutoff) in &self.revoked {
-            if self.tree.size() < cutoff.size {
+            if size < cutoff.size {
                 let finding = Finding::new(Check::CutoffAhead, place.clone());
-                let finding = finding.differs(cutoff, format!("{} leaves", self.tree.size()));
+                let finding = finding.differs(cutoff, format!("{size} leaves"));
                 self.findings.push(finding.because(format!("cut-off of {key}")));
             }
         }

@@ -171,28 +171,17 @@ impl WorkspaceCheck {
             Role::Root | Role::Agent => {}
         }
         match acts.ledger_event() {
-            Some(LedgerEvent::WorkspaceCreated { root_keys }) => self.check_pins(root_keys),
+            Some(LedgerEvent::WorkspaceCreated { root_keys }) => {
+                // That nobody pinned them is told at the end, by an audit that is resumed too.
+                self.chain.unpinned = self.pinned.is_none();
+                if let Some(pinned) = self.pinned.as_deref() {
+                    self.findings.extend(check_pins(&self.workspace, Some(pinned), root_keys));
+                }
+            }
             Some(LedgerEvent::PayloadErased { event_ids, .. }) => {
                 self.chain.erased.extend(event_ids.iter().map(|id| (*id, first)));
             }
             Some(LedgerEvent::KeyRegistered { .. } | LedgerEvent::KeyRevoked { .. }) | None => {}
-        }
-    }
-
-    fn check_pins(&mut self, root_keys: &[PublicKey]) {
-        let Some(pinned) = &self.pinned else {
-            self.chain.unpinned = true;
-            return;
-        };
-        let show = |keys: &[PublicKey]| {
-            let mut keys: Vec<_> = keys.iter().map(PublicKey::to_string).collect();
-            keys.sort_unstable();
-            keys.join(" ")
-        };
-        let (expected, found) = (show(pinned), show(root_keys));
-        if expected != found {
-            let place = self.at(Seq::FIRST, "payload");
-            self.report(Finding::new(Check::RootKeys, place).differs(expected, found));
         }
     }
 
@@ -242,10 +231,7 @@ impl WorkspaceCheck {
         }
         let place = Place::workspace(&self.workspace);
         if self.chain.unpinned {
-            self.report(Finding::new(Check::Unpinned, place.clone()).because(
-                "who may sign is as the chain itself says; name its root keys in the trust file \
-                 to pin them",
-            ));
+            self.findings.extend(check_pins(&self.workspace, None, &[]));
         }
         if allowed > 0 {
             let finding = Finding::new(Check::Erased, place.clone());
@@ -274,6 +260,29 @@ impl WorkspaceCheck {
         };
         Finished { report, findings: self.findings }
     }
+}
+
+/// Compares the keys that a workspace was created with with those that the auditor knows.
+pub(crate) fn check_pins(
+    workspace: &Workspace,
+    pinned: Option<&[PublicKey]>,
+    root_keys: &[PublicKey],
+) -> Option<Finding> {
+    let place = Place::workspace(workspace);
+    let Some(pinned) = pinned else {
+        return Some(Finding::new(Check::Unpinned, place).because(
+            "who may sign is as the chain itself says; name its root keys in the trust file \
+             to pin them",
+        ));
+    };
+    let show = |keys: &[PublicKey]| {
+        let mut keys: Vec<_> = keys.iter().map(PublicKey::to_string).collect();
+        keys.sort_unstable();
+        keys.join(" ")
+    };
+    let (expected, found) = (show(pinned), show(root_keys));
+    let place = place.at_seq(Seq::FIRST.get()).in_column("payload");
+    (expected != found).then(|| Finding::new(Check::RootKeys, place).differs(expected, found))
 }
 
 /// What the checks along a chain came to.

@@ -1,5 +1,8 @@
 //! The command line of `tally-verify`.
 
+mod check;
+mod prove;
+mod receipt;
 mod verify;
 
 use std::io::Write as _;
@@ -10,9 +13,13 @@ use clap::{Args, Parser, Subcommand};
 use ledger::hash::Digest;
 use ledger::names::Workspace;
 use ledger::time::Micros;
-use ledger::verify::Trust;
+use ledger::verify::{Trust, Verdict};
 
+use self::check::CheckProofs;
+use self::prove::Prove;
+use self::receipt::CompareReceipts;
 use self::verify::Verify;
+use crate::prove::ProveError;
 use crate::state::ResumeError;
 use crate::store::{self, ArchiveSource, S3Settings, SourceError};
 use crate::trust::TrustError;
@@ -32,6 +39,12 @@ pub struct Cli {
 enum Command {
     /// Check every byte of an archive, and say what is wrong and where.
     Verify(Verify),
+    /// Make one small file that proves one event to whoever has it and a trust file.
+    Prove(Prove),
+    /// Check such files, offline.
+    Check(CheckProofs),
+    /// Compare receipts that agents hold with an archive.
+    Receipt(CompareReceipts),
 }
 
 /// An archive, and what its auditor trusts: the arguments that every command on an archive takes.
@@ -96,6 +109,14 @@ enum CliError {
     Times { since: Micros, until: Micros },
     #[error("cannot listen to signals: {0}")]
     Signals(std::io::Error),
+    #[error("cannot read {path}: {reason}")]
+    Input { path: PathBuf, reason: std::io::Error },
+    #[error("{0}")]
+    Usage(&'static str),
+    #[error("no proof was made: {0}")]
+    Prove(#[from] ProveError),
+    #[error("cannot write the proof {path}: {reason}")]
+    ProofFile { path: PathBuf, reason: std::io::Error },
     #[error("cannot write the report: {0}")]
     Output(#[from] std::io::Error),
     #[error("cannot write the report as JSON: {0}")]
@@ -109,8 +130,15 @@ impl CliError {
             | Self::Checkpoint { .. }
             | Self::Trust(_)
             | Self::Times { .. }
+            | Self::Input { .. }
+            | Self::Usage(_)
+            | Self::ProofFile { .. }
+            | Self::Prove(ProveError::Opening)
             | Self::Source(SourceError::Settings(_)) => exit::USAGE,
-            Self::Resume(ResumeError::Io { .. })
+            Self::Prove(ProveError::NoEvent { .. } | ProveError::Pruned { .. }) => exit::SHORT,
+            Self::Prove(ProveError::Found(findings)) => exit::number(Verdict::of(findings)),
+            Self::Prove(ProveError::Source(_))
+            | Self::Resume(ResumeError::Io { .. })
             | Self::Signals(_)
             | Self::Source(_)
             | Self::Output(_)
@@ -124,6 +152,9 @@ impl CliError {
 pub fn run() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Verify(verify) => verify.run().map(|report| exit::code(report.verdict)),
+        Command::Prove(prove) => prove.run(),
+        Command::Check(check) => check.run(),
+        Command::Receipt(receipt) => receipt.run(),
     };
     match done {
         Ok(code) => code,

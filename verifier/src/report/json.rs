@@ -89,7 +89,7 @@ struct Pruned {
 }
 
 #[derive(Serialize)]
-struct FindingDocument<'a> {
+pub(super) struct FindingDocument<'a> {
     id: &'static str,
     severity: &'static str,
     title: &'static str,
@@ -142,7 +142,7 @@ fn workspace(report: &WorkspaceReport) -> Workspace<'_> {
     }
 }
 
-fn finding(finding: &Finding) -> FindingDocument<'_> {
+pub(super) fn finding(finding: &Finding) -> FindingDocument<'_> {
     let place = &finding.place;
     FindingDocument {
         id: finding.check.id(),

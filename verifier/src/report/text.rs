@@ -85,7 +85,7 @@ fn sections(text: &mut String, report: &Report, trust_sha256: &str) -> fmt::Resu
     Ok(())
 }
 
-fn findings(text: &mut String, all: &[Finding]) -> fmt::Result {
+pub(super) fn findings(text: &mut String, all: &[Finding]) -> fmt::Result {
     if all.is_empty() {
         return writeln!(text, "\nfindings    none");
     }
@@ -125,6 +125,6 @@ fn findings(text: &mut String, all: &[Finding]) -> fmt::Result {
 }
 
 /// Text of a hostile archive does not get to steer the auditor's terminal.
-fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
