@@ -41,6 +41,7 @@ class Aws:
     def __enter__(self):
         self.server.start()
         host, port = self.server.get_host_and_port()
+        os.environ["NO_PROXY"] = host  # whatever proxy this machine uses for the rest
         self.environment = {name: value for name, value in os.environ.items()
                             if not name.startswith("AWS_")} | {
             "AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_DEFAULT_REGION": REGION,

@@ -89,7 +89,10 @@ def record_rewritten(directory):
     table = pq.ParquetFile(path).read()
     at = table.schema.get_field_index("payload")
     payloads = table.column(at).to_pylist()
-    payloads[1] = payloads[1].replace(b"2026", b"2025")
+    before = payloads[1]
+    payloads[1] = before.replace(b"2026", b"2025")
+    if payloads[1] == before:
+        raise ValueError("the payload has no year to change")
     field = table.schema.field(at)
     column = pa.array(payloads, field.type)
     pq.write_table(table.set_column(at, field, column), path, compression="zstd")
@@ -165,7 +168,8 @@ CASES = [
     Case("nothing is done", "nothing is done", STORE, untouched, nothing),
     Case("a bit of a log file is flipped", "a bit of a chunk is flipped", STORE,
          changed(SOME_LOG, flipped), file_changed(CHUNK_FILE, flipped)),
-    Case("a record is rewritten, its file packed anew", "a payload is rewritten, its chunk written anew", STORE,
+    Case("a record is rewritten, its file packed anew",
+         "a payload is rewritten, its chunk written anew", STORE,
          changed(SOME_LOG, lambda _: packed(log_text(MIDDLE, 4, event="PutObject"))),
          record_rewritten),
     Case("bytes are appended to a log file", "bytes are appended to a chunk", STORE,
@@ -180,14 +184,16 @@ CASES = [
          "a line of an hour note is changed", STORE, log_deleted_and_digest_rewritten,
          file_changed(MIDDLE_NOTE, lambda data: data.replace(b"chunks 0", b"chunks 1"))),
     Case("a gap: the digest file in the middle is deleted",
-         "the hour note in the middle is deleted", STORE, without(lambda key: key == digest_key(MIDDLE)), file_gone(MIDDLE_NOTE)),
+         "the hour note in the middle is deleted", STORE,
+         without(lambda key: key == digest_key(MIDDLE)), file_gone(MIDDLE_NOTE)),
     Case("the first hour is deleted: digest file and log files",
          "all files of the first hour are deleted; the log stays", STORE,
          without(of_hour(0)), hour_gone(14)),
     Case("a cut tail: the newest hour is deleted, digest file and log files",
          "all files of the newest hour are deleted; the log stays", STORE,
          without(of_hour(LAST)), hour_gone(16)),
-    Case("the whole store is put back to how it was an hour before", "the whole archive, with its log, is put back likewise", STORE,
+    Case("the whole store is put back to how it was an hour before",
+         "the whole archive, with its log, is put back likewise", STORE,
          without(of_hour(LAST)), put_in_place({"hours": 2}), "made"),
     Case("all digest files are deleted, log files stay", "all of `log/` is deleted", STORE,
          without(lambda key: "CloudTrail-Digest" in key),
@@ -200,7 +206,8 @@ CASES = [
          "a submission of an agent that numbers them is left out; everything is signed anew", KEY,
          log_dropped, put_in_place({"drop": 17}), "made"),
     Case("the same",
-         "a submission of an agent that does not number them is left out; everything is signed anew", KEY,
+         "a submission of an agent that does not number them is left out; everything is signed anew",
+         KEY,
          log_dropped, put_in_place({"drop": 17, "counted": False}), "uncounted"),
     Case("a log file is left out; its digest alone is signed anew, the next one stays as it is",
          "a submission is left out; the hour's files are signed anew, the log stays as it is", KEY,
