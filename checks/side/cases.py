@@ -206,7 +206,8 @@ CASES = [
          "a submission of an agent that numbers them is left out; everything is signed anew", KEY,
          log_dropped, put_in_place({"drop": 17}), "made"),
     Case("the same",
-         "a submission of an agent that does not number them is left out; everything is signed anew",
+         "a submission of an agent that does not number them is left out; everything is signed "
+         "anew",
          KEY,
          log_dropped, put_in_place({"drop": 17, "counted": False}), "uncounted"),
     Case("a log file is left out; its digest alone is signed anew, the next one stays as it is",
