@@ -8,6 +8,8 @@ export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tallystick/tar
 VENV := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tallystick/venv
 TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tallystick/tools
 PYTHON := $(VENV)/bin/python
+# Apart from the other one: the AWS command pins libraries of its own.
+SIDE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tallystick/side
 # Seconds that each fuzz target runs in `make fuzz`.
 FUZZ_SECONDS ?= 600
 
@@ -43,6 +45,15 @@ second: $(VENV)/.ready ## The second implementation, in Python, on the vectors a
 api: tools-postgres $(VENV)/.ready ## schemathesis on the running service, from its own OpenAPI document
 	cargo build --locked --quiet --workspace --bins
 	PATH="$(VENV)/bin:$$PATH" checks/api/run.sh
+
+.PHONY: side-by-side side-by-side-check
+side-by-side: $(SIDE)/.ready ## The same acts on a CloudTrail archive and ours: writes docs/side-by-side.md
+	cargo build --locked --quiet --workspace --bin tally-verify
+	"$(SIDE)/bin/python" -B checks/side/compare.py --verifier "$(CARGO_TARGET_DIR)/debug/tally-verify"
+
+side-by-side-check: $(SIDE)/.ready ## Whether docs/side-by-side.md is what is seen now
+	cargo build --locked --quiet --workspace --bin tally-verify
+	"$(SIDE)/bin/python" -B checks/side/compare.py --verifier "$(CARGO_TARGET_DIR)/debug/tally-verify" --check
 
 .PHONY: fuzz-smoke
 fuzz-smoke: ## A short fuzz run of every decoder (skipped aloud without a nightly compiler)
@@ -101,4 +112,9 @@ $(VENV)/.ready: checks/second/requirements.txt checks/api/requirements.txt check
 	python3 -m venv "$(VENV)"
 	"$(VENV)/bin/pip" install --quiet --disable-pip-version-check -r checks/second/requirements.txt \
 		-r checks/api/requirements.txt -r checks/store/requirements.txt
+	touch "$@"
+
+$(SIDE)/.ready: checks/side/requirements.txt
+	python3 -m venv "$(SIDE)"
+	"$(SIDE)/bin/pip" install --quiet --disable-pip-version-check -r $<
 	touch "$@"
