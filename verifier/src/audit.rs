@@ -51,10 +51,7 @@ where
     S: ArchiveSource + Sync,
 {
     let mut audit = Audit::new(trust, policy);
-    let mut ids = Ids::default();
-    drive(source, &mut audit, &mut ids, progress);
-    // There is no directory to keep files of ids in.
-    let _ = tell(&mut audit, ids);
+    run(source, &mut audit, progress);
     audit.finish()
 }
 
@@ -70,13 +67,38 @@ pub fn verify_from<S>(
 where
     S: ArchiveSource + Sync,
 {
+    Ok(run_from(source, trust, policy, directory, progress)?.finish())
+}
+
+/// Brings an audit all that it needs, to its end.
+pub(crate) fn run<S>(source: &S, audit: &mut Audit, progress: &dyn Progress)
+where
+    S: ArchiveSource + Sync,
+{
+    let mut ids = Ids::default();
+    drive(source, audit, &mut ids, progress);
+    // There is no directory to keep files of ids in.
+    let _ = tell(audit, ids);
+}
+
+/// The same for one that goes on from the state in a directory, and is kept there.
+pub(crate) fn run_from<S>(
+    source: &S,
+    trust: Trust,
+    policy: Policy,
+    directory: &StateDirectory,
+    progress: &dyn Progress,
+) -> Result<Audit, ResumeError>
+where
+    S: ArchiveSource + Sync,
+{
     let (mut audit, mut ids) = directory.audit(trust, policy)?;
     drive(source, &mut audit, &mut ids, progress);
     let files = tell(&mut audit, ids);
     if let (Some(files), Some(state)) = (files, audit.state()) {
         directory.keep(&state, &files)?;
     }
-    Ok(audit.finish())
+    Ok(audit)
 }
 
 /// Tells the audit of the ids that stand twice; `None` where that cannot be known.

@@ -13,6 +13,7 @@ mod ids;
 pub mod log;
 pub mod prove;
 pub mod receipts;
+pub mod replay;
 pub mod report;
 pub mod rows;
 pub mod state;

@@ -3,6 +3,8 @@
 //!
 //! The walk is that of [`Audit`]: answer its needs up to the first that is not for the log.
 
+use std::sync::Arc;
+
 use crate::checkpoint::Checkpoint;
 use crate::chunk::ChunkManifest;
 use crate::hash::Digest;
@@ -73,6 +75,18 @@ impl Audit {
                 pruned: *pruned,
             },
         )
+    }
+
+    /// The chunks whose rows this audit was asked for, in the order of the log, but for those that are pruned: what
+    /// may be read once the verdict is known. Their objects are those that have the digests stated here.
+    pub fn asked_for(&self) -> Vec<Arc<ChunkManifest>> {
+        let asked = |chunk: &&LoggedChunk| {
+            let manifest = &chunk.manifest;
+            !chunk.pruned
+                && self.in_scope(&manifest.workspace)
+                && self.policy.in_time(manifest.hour)
+        };
+        self.walk.chunks.iter().filter(asked).map(|chunk| Arc::clone(&chunk.manifest)).collect()
     }
 
     /// The chunk of a workspace that holds a seq.
