@@ -345,10 +345,6 @@ impl Audit {
         self.begin_objects();
     }
 
-    pub(super) fn in_scope(&self, workspace: &Workspace) -> bool {
-        self.policy.workspace.as_ref().is_none_or(|scope| scope == workspace)
-    }
-
     /// Everything that the log names, and what it does not name.
     fn begin_objects(&mut self) {
         self.walk.seal.end(&self.checkpoint_note);
@@ -479,6 +475,7 @@ impl Audit {
             .sort_by(|a, b| b.check.severity().cmp(&a.check.severity()).then_with(|| a.cmp(b)));
         let events = workspaces.iter().map(|workspace| workspace.events).sum();
         let pruned = workspaces.iter().map(|workspace| workspace.pruned).sum::<Pruned>();
+        let detail = self.detail(&workspaces);
         Report {
             verdict: Verdict::of(&self.findings),
             origin: self.trust.origin.to_string(),
@@ -494,6 +491,7 @@ impl Audit {
             payload_bytes: self.payload_bytes,
             pruned,
             workspaces,
+            detail,
             findings: self.findings,
         }
     }

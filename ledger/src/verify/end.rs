@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::layout::Artefact;
+use crate::names::Workspace;
 use crate::time::{Hour, Micros};
 
 use super::audit::Audit;
@@ -10,6 +11,10 @@ use super::finding::{Check, Finding, Place};
 use super::policy::Policy;
 
 impl Audit {
+    pub(super) fn in_scope(&self, workspace: &Workspace) -> bool {
+        self.policy.workspace.as_ref().is_none_or(|scope| scope == workspace)
+    }
+
     pub(super) fn check_workspaces(&mut self) {
         let known = self.trust.workspaces.keys().chain(&self.policy.workspace);
         let missing: BTreeSet<_> = known

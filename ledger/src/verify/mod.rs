@@ -8,6 +8,7 @@
 
 mod audit;
 mod chunk;
+mod detail;
 mod end;
 mod finding;
 mod lock;
@@ -21,6 +22,7 @@ mod workspace;
 
 pub use audit::{Audit, Need};
 pub use chunk::{ChunkCheck, ChunkOutcome};
+pub use detail::{ChunkReport, ChunkState, Detail, Signed};
 pub use finding::{Check, Finding, Place, Severity};
 pub use lock::Lock;
 pub use policy::{Policy, Trust};

@@ -9,6 +9,7 @@ use crate::line::KeyLine;
 use crate::names::{Seq, Workspace};
 use crate::time::Hour;
 
+use super::detail::{Detail, Signed};
 use super::finding::{Finding, Severity};
 use super::lock::Lock;
 
@@ -118,6 +119,10 @@ pub struct WorkspaceReport {
     pub custodian_events: u64,
     /// Of these, how many are withheld by a recorded erasure.
     pub withheld: u64,
+    /// What each key signed that was allowed to, by key.
+    pub signers: Vec<(PublicKey, Signed)>,
+    /// Chunks of its chain that were reached, in the order of the chain, those too that were pruned.
+    pub chunks: u64,
     /// What retention has removed of it.
     pub pruned: Pruned,
     /// Whether the trust file names its root keys.
@@ -157,6 +162,8 @@ pub struct Report {
     pub pruned: Pruned,
     /// What was checked of each workspace, by name.
     pub workspaces: Vec<WorkspaceReport>,
+    /// What was asked for, and each hour and chunk.
+    pub detail: Detail,
     /// What was found, gravest first.
     pub findings: Vec<Finding>,
 }

@@ -9,6 +9,7 @@ use crate::key::PublicKey;
 use crate::names::{EventId, Seq, Workspace};
 
 use super::chunk::{ChunkOutcome, Submitted};
+use super::detail::Signed;
 use super::finding::{Check, Finding, Place};
 use super::prune::PrunedRuns;
 use super::report::{MissingCounters, WorkspaceReport};
@@ -30,6 +31,9 @@ pub(super) struct WorkspaceCheck {
     erased: HashMap<EventId, Seq>,
     events: u64,
     custodian_events: u64,
+    signers: BTreeMap<PublicKey, Signed>,
+    /// Chunks taken, those too that were pruned.
+    chunks: u64,
     /// A chunk could not be read: what follows cannot be judged by what came before.
     broken: bool,
     findings: Vec<Finding>,
@@ -49,6 +53,8 @@ impl WorkspaceCheck {
             erased: HashMap::new(),
             events: 0,
             custodian_events: 0,
+            signers: BTreeMap::new(),
+            chunks: 0,
             broken: false,
             findings: Vec::new(),
         }
@@ -65,6 +71,7 @@ impl WorkspaceCheck {
     /// Takes the next chunk of the chain. Chunks come in the order of the chain.
     pub(super) fn chunk(&mut self, outcome: ChunkOutcome) {
         self.events += outcome.rows;
+        self.chunks += 1;
         self.findings.extend(outcome.findings);
         if outcome.broken && !self.broken {
             self.broken = true;
@@ -91,6 +98,7 @@ impl WorkspaceCheck {
     /// Takes the next chunk of the chain where retention has removed it: what it held is not known.
     pub(super) fn pruned(&mut self, manifest: &ChunkManifest) {
         self.pruned.push(manifest);
+        self.chunks += 1;
         self.lowest.clear();
     }
 
@@ -108,7 +116,12 @@ impl WorkspaceCheck {
             return;
         }
         match self.keys.admit(&key, first, &acts) {
-            Ok(role) => self.admitted(role, first, &acts),
+            Ok(role) => {
+                let events = u64::try_from(acts.count()).unwrap_or(u64::MAX);
+                let signed = Signed { role, submissions: 0, events: 0 };
+                self.signers.entry(key).or_insert(signed).add(role, events);
+                self.admitted(role, first, &acts);
+            }
             // What was not admitted changes nothing: it sets no key and allows no erasure.
             Err(refusal) => {
                 let finding = Finding::new(Check::KeyRule, self.at(first, "public_key"));
@@ -213,6 +226,8 @@ impl WorkspaceCheck {
             head,
             events: self.events,
             custodian_events: self.custodian_events,
+            signers: self.signers.into_iter().collect(),
+            chunks: self.chunks,
             withheld: allowed,
             pruned: self.pruned.sum,
             pinned: self.pinned.is_some(),
