@@ -1,13 +1,15 @@
 //! Verifies a Tallystick archive from its public bytes alone.
 //!
 //! Here: fetching ([`store`]), Parquet ([`rows`], written and read in this one place), the auditor's
-//! trust file ([`trust`]), the driver of the audit ([`audit`]), reports and the command line.
+//! trust file ([`trust`]), the driver of the audit ([`audit`]), reports, what findings mean ([`explain`]) and
+//! the command line.
 //!
 //! Not here: the checks themselves (see [`ledger::verify`]), databases, brokers, signing.
 
 pub mod audit;
 pub mod cli;
 pub mod exit;
+pub mod explain;
 pub mod report;
 pub mod rows;
 pub mod store;

@@ -8,7 +8,10 @@ use ledger::verify::{Finding, Pruned, Report, Severity, Verdict, WorkspaceReport
 /// Findings printed; `--json` has all of them.
 const FINDINGS_MAX: usize = 50;
 
-fn headline(verdict: Verdict) -> &'static str {
+/// Checks named in the hint: the gravest come first.
+const EXPLAINED_MAX: usize = 5;
+
+pub(super) fn headline(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Proven => "PROVEN: nothing was changed, dropped, reordered, back-dated or forged",
         Verdict::Tampered => "TAMPERED: the archive is not what was sealed",
@@ -111,10 +114,14 @@ fn findings(text: &mut String, all: &[Finding]) -> fmt::Result {
     match all.len().checked_sub(FINDINGS_MAX) {
         None | Some(0) => Ok(()),
         Some(more) => writeln!(text, "  and {more} more: --json has all of them"),
-    }
+    }?;
+    let mut ids: Vec<_> = all.iter().map(|finding| finding.check.id()).collect();
+    ids.dedup();
+    ids.truncate(EXPLAINED_MAX);
+    writeln!(text, "  what they mean, and what to do: tally-verify explain {}", ids.join(" "))
 }
 
 /// Text of a hostile archive does not get to steer the auditor's terminal.
-fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
