@@ -1,4 +1,5 @@
-//! The report as text and as JSON.
+//! The report as text, as JSON and as an HTML page.
 
+pub mod html;
 pub mod json;
 pub mod text;
