@@ -1,14 +1,16 @@
 //! Verifies a Tallystick archive from its public bytes alone.
 //!
 //! Here: fetching ([`store`]), Parquet ([`rows`], written and read in this one place), the auditor's
-//! trust file ([`trust`]), the driver of the audit ([`audit`]), proofs of single events ([`prove`]), receipts
-//! against an archive ([`receipts`]), reports and the command line.
+//! trust file ([`trust`]), the driver of the audit ([`audit`]), replaying what it has proven ([`mod@replay`]), proofs of
+//! single events ([`prove`]), receipts against an archive ([`receipts`]), reports, what findings mean
+//! ([`explain`]) and the command line.
 //!
 //! Not here: the checks themselves (see [`ledger::verify`]), databases, brokers, signing.
 
 pub mod audit;
 pub mod cli;
 pub mod exit;
+pub mod explain;
 mod ids;
 pub mod log;
 pub mod prove;

@@ -5,7 +5,7 @@ use ledger::hash::Digest;
 use ledger::key::SigningKey;
 use ledger::names::{Seq, Workspace};
 use ledger::verify::{
-    Check, Finding, Lock, MissingCounters, Place, Pruned, Report, Verdict, WorkspaceReport,
+    Check, Detail, Finding, Lock, MissingCounters, Place, Pruned, Report, Verdict, WorkspaceReport,
 };
 use verifier::report::{json, text};
 
@@ -36,7 +36,6 @@ fn report(pruned: Pruned) -> Report {
         payload_bytes: 700,
         pruned,
         outside: Pruned::default(),
-        times: (None, None),
         resumed: None,
         workspaces: vec![WorkspaceReport {
             workspace,
@@ -44,11 +43,14 @@ fn report(pruned: Pruned) -> Report {
             events: 12,
             custodian_events: 0,
             withheld: 0,
+            signers: Vec::new(),
+            chunks: 5,
             pruned,
             outside: Pruned::default(),
             pinned: true,
             missing_counters: vec![missing],
         }],
+        detail: Detail::default(),
         findings: vec![early],
     }
 }

@@ -60,6 +60,7 @@ impl Audit {
             .sort_by(|a, b| b.check.severity().cmp(&a.check.severity()).then_with(|| a.cmp(b)));
         let events = workspaces.iter().map(|workspace| workspace.events).sum();
         let pruned = workspaces.iter().map(|workspace| workspace.pruned).sum::<Pruned>();
+        let detail = self.detail(&workspaces);
         Report {
             verdict: Verdict::of(&self.findings),
             origin: self.trust.origin.to_string(),
@@ -75,9 +76,9 @@ impl Audit {
             payload_bytes: self.payload_bytes,
             pruned,
             outside: workspaces.iter().map(|workspace| workspace.outside).sum(),
-            times: (self.policy.since, self.policy.until),
             resumed: self.resumed.map(|resumed| resumed.size),
             workspaces,
+            detail,
             findings: self.findings,
         }
     }

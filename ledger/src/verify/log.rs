@@ -65,6 +65,8 @@ pub(super) struct LogWalk {
     open_chunks: u64,
     pub(super) first_hour: Option<Hour>,
     pub(super) last_hour: Option<Hour>,
+    /// The hour of each hour note, in the order of the log.
+    pub(super) hours: Vec<Hour>,
     prev_hour: Digest,
     pub(super) findings: Vec<Finding>,
 }
@@ -85,6 +87,7 @@ impl LogWalk {
             open_chunks: 0,
             first_hour: None,
             last_hour: None,
+            hours: Vec::new(),
             prev_hour: Digest::ZERO,
             findings: Vec::new(),
         }
@@ -259,6 +262,7 @@ impl LogWalk {
         self.copies.push((leaf, Artefact::HourHeads(hour), heads));
         self.first_hour.get_or_insert(hour_note.hour);
         self.last_hour = Some(hour_note.hour);
+        self.hours.push(hour_note.hour);
         self.open_hour = hour_note.hour.next();
         self.open_chunks = 0;
         self.prev_hour = note;

@@ -8,6 +8,7 @@
 
 mod audit;
 mod chunk;
+mod detail;
 mod end;
 mod finding;
 mod ids;
@@ -26,6 +27,7 @@ mod workspace;
 
 pub use audit::{Audit, Depth, Need};
 pub use chunk::{ChunkCheck, ChunkOutcome};
+pub use detail::{ChunkReport, ChunkState, Detail, Signed};
 pub use finding::{Check, Finding, Place, Severity};
 pub use ids::{DoubledId, IdAt, IdRuns, doubled_ids, merged_ids};
 pub use lock::Lock;

@@ -9,8 +9,9 @@ use crate::hash::Digest;
 use crate::key::PublicKey;
 use crate::line::KeyLine;
 use crate::names::{Seq, Workspace};
-use crate::time::{Hour, Micros};
+use crate::time::Hour;
 
+use super::detail::{Detail, Signed};
 use super::finding::{Finding, Severity};
 use super::lock::Lock;
 
@@ -124,6 +125,10 @@ pub struct WorkspaceReport {
     pub custodian_events: u64,
     /// Of these, how many are withheld by a recorded erasure.
     pub withheld: u64,
+    /// What each key signed that was allowed to, by key.
+    pub signers: Vec<(PublicKey, Signed)>,
+    /// Chunks of its chain that were reached, in the order of the chain, those too that were pruned.
+    pub chunks: u64,
     /// What retention has removed of it.
     pub pruned: Pruned,
     /// What lies outside of the times asked for: checked by digests alone, and not counted above.
@@ -165,12 +170,12 @@ pub struct Report {
     pub pruned: Pruned,
     /// What lies outside of the times asked for.
     pub outside: Pruned,
-    /// The times asked for.
-    pub times: (Option<Micros>, Option<Micros>),
     /// Leaves of the log that an earlier audit had covered, where this one went on from it.
     pub resumed: Option<u64>,
     /// What was checked of each workspace, by name.
     pub workspaces: Vec<WorkspaceReport>,
+    /// What was asked for, and each hour and chunk.
+    pub detail: Detail,
     /// What was found, gravest first.
     pub findings: Vec<Finding>,
 }

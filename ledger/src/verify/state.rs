@@ -20,6 +20,7 @@ use crate::succession::Cutoff;
 use crate::time::Micros;
 
 use super::audit::Audit;
+use super::detail::Signed;
 use super::finding::{Check, Severity};
 use super::policy::{Policy, Trust};
 use super::prune::PrunedRuns;
@@ -135,13 +136,18 @@ struct KeptChain {
     custodian_events: u64,
     unpinned: bool,
     keys: Vec<KeptKey>,
-    counters: Vec<(Text<PublicKey>, Vec<(u64, u64)>)>,
+    counters: Vec<KeptCounters>,
     lowest: Vec<(Text<PublicKey>, u64)>,
     pruned: PrunedRuns,
     withheld: Vec<(Text<EventId>, u64)>,
     erased: Vec<(Text<EventId>, u64)>,
     may_hide_keys: Vec<u64>,
+    signers: Vec<(Text<PublicKey>, Text<Role>, u64, u64)>,
+    chunks: u64,
 }
+
+/// The runs of numbers that a key has used.
+type KeptCounters = (Text<PublicKey>, Vec<(u64, u64)>);
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -248,6 +254,9 @@ impl KeptChain {
         });
         let counters = chain.counters.iter().map(|(key, of)| (Text(*key), of.runs().collect()));
         let ids = |(id, seq): (&EventId, &Seq)| (Text(*id), seq.get());
+        let signer = |(key, signed): (&PublicKey, &Signed)| {
+            (Text(*key), Text(signed.role), signed.submissions, signed.events)
+        };
         // In order, so that the same audit is kept as the same bytes.
         let erased: BTreeMap<_, _> = chain.erased.iter().collect();
         Some(Self {
@@ -264,6 +273,8 @@ impl KeptChain {
             withheld: chain.withheld.iter().map(|(id, seq)| ids((id, seq))).collect(),
             erased: erased.into_iter().map(ids).collect(),
             may_hide_keys: chain.may_hide_keys.iter().map(|seq| seq.get()).collect(),
+            signers: chain.signers.iter().map(signer).collect(),
+            chunks: chain.chunks,
         })
     }
 
@@ -278,11 +289,15 @@ impl KeptChain {
             };
             Ok((kept.key.0, record))
         };
-        let counters = |(Text(key), runs): (Text<PublicKey>, Vec<(u64, u64)>)| {
+        let counters = |(Text(key), runs): KeptCounters| {
             let wrong = || StateError::Malformed(format!("the counters of {key} are not in order"));
             Ok((key, Counters::from_runs(runs).ok_or_else(wrong)?))
         };
         let id = |(Text(id), number): (Text<EventId>, u64)| Ok((id, seq(number)?));
+        type Kept = (Text<PublicKey>, Text<Role>, u64, u64);
+        let signer = |(Text(key), Text(role), submissions, events): Kept| {
+            (key, Signed { role, submissions, events })
+        };
         let keys = self.keys.into_iter().map(key).collect::<Result<Vec<_>, _>>()?;
         let state = ChainState {
             through: Some((seq(self.seq)?, self.link.0)),
@@ -297,6 +312,8 @@ impl KeptChain {
             custodian_events: self.custodian_events,
             may_hide_keys: self.may_hide_keys.into_iter().map(seq).collect::<Result<_, _>>()?,
             unpinned: self.unpinned,
+            signers: self.signers.into_iter().map(signer).collect(),
+            chunks: self.chunks,
         };
         Ok((self.workspace.0, state))
     }

@@ -11,6 +11,7 @@ use crate::key::PublicKey;
 use crate::names::{EventId, Seq, Workspace};
 
 use super::chunk::{ChunkOutcome, Submitted};
+use super::detail::Signed;
 use super::finding::{Check, Finding, Place, Severity};
 use super::ids::{self, DoubledId};
 use super::prune::PrunedRuns;
@@ -45,10 +46,22 @@ pub(super) struct ChainState {
     pub(super) erased: HashMap<EventId, Seq>,
     pub(super) events: u64,
     pub(super) custodian_events: u64,
+    /// What each key signed.
+    pub(super) signers: BTreeMap<PublicKey, Signed>,
+    /// Chunks taken, those too that were pruned or lie outside of the times asked for.
+    pub(super) chunks: u64,
     /// Withheld payloads that may have set keys.
     pub(super) may_hide_keys: Vec<Seq>,
     /// Whether the event that opens the chain was seen, and nobody had pinned its root keys.
     pub(super) unpinned: bool,
+}
+
+impl ChainState {
+    /// Takes the next chunk as one that is done with.
+    fn reach(&mut self, manifest: &ChunkManifest) {
+        self.through = Some((manifest.last_seq, manifest.last_link));
+        self.chunks += 1;
+    }
 }
 
 impl WorkspaceCheck {
@@ -75,7 +88,7 @@ impl WorkspaceCheck {
 
     /// Takes the next chunk of the chain. Chunks come in the order of the chain.
     pub(super) fn chunk(&mut self, manifest: &ChunkManifest, outcome: ChunkOutcome) {
-        self.chain.through = Some((manifest.last_seq, manifest.last_link));
+        self.chain.reach(manifest);
         self.chain.events += outcome.rows;
         self.findings.extend(outcome.findings);
         if outcome.broken && !self.broken {
@@ -101,7 +114,7 @@ impl WorkspaceCheck {
 
     /// Takes the next chunk of the chain where retention has removed it: what it held is not known.
     pub(super) fn pruned(&mut self, manifest: &ChunkManifest) {
-        self.chain.through = Some((manifest.last_seq, manifest.last_link));
+        self.chain.reach(manifest);
         self.chain.pruned.push(manifest);
         self.chain.lowest.clear();
     }
@@ -113,7 +126,7 @@ impl WorkspaceCheck {
 
     /// Takes the next chunk of the chain where it lies outside of the times asked for.
     pub(super) fn outside(&mut self, manifest: &ChunkManifest) {
-        self.chain.through = Some((manifest.last_seq, manifest.last_link));
+        self.chain.reach(manifest);
         let chunk = Pruned { chunks: 1, events: manifest.rows() };
         self.chain.outside = [self.chain.outside, chunk].into_iter().sum();
         self.chain.lowest.clear();
@@ -142,7 +155,12 @@ impl WorkspaceCheck {
             return;
         }
         match self.chain.keys.admit(&key, first, &acts) {
-            Ok(role) => self.admitted(role, first, &acts),
+            Ok(role) => {
+                let events = u64::try_from(acts.count()).unwrap_or(u64::MAX);
+                let signed = Signed { role, submissions: 0, events: 0 };
+                self.chain.signers.entry(key).or_insert(signed).add(role, events);
+                self.admitted(role, first, &acts);
+            }
             // What was not admitted changes nothing: it sets no key and allows no erasure.
             Err(refusal) => {
                 let finding = Finding::new(Check::KeyRule, self.at(first, "public_key"));
@@ -252,6 +270,8 @@ impl WorkspaceCheck {
             head,
             events: self.chain.events,
             custodian_events: self.chain.custodian_events,
+            signers: self.chain.signers.into_iter().collect(),
+            chunks: self.chain.chunks,
             withheld: allowed,
             pruned: self.chain.pruned.sum,
             outside: self.chain.outside,

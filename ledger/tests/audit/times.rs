@@ -22,7 +22,6 @@ fn rows_of_other_hours_are_not_counted_and_keys_are_known() {
     let report = between(&archive, Some(hour(17)), None);
     assert_eq!((report.verdict, lines(&report)), (Verdict::Proven, vec![]));
     assert_eq!((report.events, report.outside), (9, Pruned { chunks: 1, events: 1 }));
-    assert_eq!(report.times, (Some(hour(17).start()), None));
     // The first chunk of `beta` founds it, and is read for that.
     let report = between(&archive, None, Some(hour(17)));
     assert_eq!((report.verdict, lines(&report)), (Verdict::Proven, vec![]));

@@ -1,21 +1,25 @@
 //! The command line of `tally-verify`.
 
 mod check;
+mod explain;
+mod manual;
 mod prove;
 mod receipt;
 mod verify;
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use ledger::hash::Digest;
 use ledger::names::Workspace;
 use ledger::time::Micros;
 use ledger::verify::{Trust, Verdict};
 
 use self::check::CheckProofs;
+use self::explain::{Explain, UnknownCheck};
+use self::manual::{Completions, Manual};
 use self::prove::Prove;
 use self::receipt::CompareReceipts;
 use self::verify::Verify;
@@ -38,13 +42,24 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Check every byte of an archive, and say what is wrong and where.
-    Verify(Verify),
+    Verify(Box<Verify>),
     /// Make one small file that proves one event to whoever has it and a trust file.
     Prove(Prove),
     /// Check such files, offline.
     Check(CheckProofs),
     /// Compare receipts that agents hold with an archive.
     Receipt(CompareReceipts),
+    /// Say what a finding means, why it matters, and what to do.
+    Explain(Explain),
+    /// Print the manual page of this program, or of one of its commands.
+    Man(Manual),
+    /// Print completions for a shell.
+    Completions(Completions),
+}
+
+/// The whole command line, for whoever writes its pages.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// An archive, and what its auditor trusts: the arguments that every command on an archive takes.
@@ -101,6 +116,12 @@ enum CliError {
     Trust(#[from] TrustError),
     #[error("cannot read or write the checkpoint {path}: {reason}")]
     Checkpoint { path: PathBuf, reason: std::io::Error },
+    #[error("cannot write the report to {path}: {reason}")]
+    ReportFile { path: PathBuf, reason: std::io::Error },
+    #[error("{0}")]
+    UnknownCheck(#[from] UnknownCheck),
+    #[error("there is no command `{0}`: `tally-verify --help` lists them")]
+    UnknownCommand(String),
     #[error(transparent)]
     Source(#[from] SourceError),
     #[error(transparent)]
@@ -128,6 +149,9 @@ impl CliError {
         match self {
             Self::TrustFile { .. }
             | Self::Checkpoint { .. }
+            | Self::ReportFile { .. }
+            | Self::UnknownCheck(_)
+            | Self::UnknownCommand(_)
             | Self::Trust(_)
             | Self::Times { .. }
             | Self::Input { .. }
@@ -148,6 +172,14 @@ impl CliError {
     }
 }
 
+/// Prints a text that is there to be read. Who stops reading early (`| head`) has read enough.
+fn print(text: &[u8]) -> Result<(), CliError> {
+    match std::io::stdout().write_all(text) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        done => Ok(done?),
+    }
+}
+
 /// Runs the command line, and gives the exit code.
 pub fn run() -> ExitCode {
     let done = match Cli::parse().command {
@@ -155,6 +187,9 @@ pub fn run() -> ExitCode {
         Command::Prove(prove) => prove.run(),
         Command::Check(check) => check.run(),
         Command::Receipt(receipt) => receipt.run(),
+        Command::Explain(explain) => explain.run().map(|()| ExitCode::SUCCESS),
+        Command::Man(manual) => manual.run().map(|()| ExitCode::SUCCESS),
+        Command::Completions(completions) => completions.run().map(|()| ExitCode::SUCCESS),
     };
     match done {
         Ok(code) => code,

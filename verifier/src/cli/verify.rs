@@ -1,6 +1,7 @@
 //! `tally-verify verify`: checks every byte of an archive.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::fs::File;
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -66,7 +67,10 @@ pub(super) struct Verify {
     /// Fall short unless the store says that it locks objects for everybody (compliance mode).
     #[arg(long)]
     expect_locked: bool,
-    /// Print the report as JSON.
+    /// Write the report as one HTML page that needs no other file to this file too.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Print the report as JSON (its schema: docs/spec/report.schema.json).
     #[arg(long)]
     json: bool,
 }
@@ -85,6 +89,7 @@ impl Verify {
                 kept.map_err(|reason| CliError::Checkpoint { path: path.clone(), reason })?;
             trust::add_seen(&mut trust, &kept)?;
         }
+        let html = self.html.as_deref().map(Page::open).transpose()?;
         let source = self.archive.open()?;
         let policy = Policy {
             expect_through: self.expected(),
@@ -109,6 +114,9 @@ impl Verify {
             keep_checkpoint(path, &report)?;
         }
         let trust_sha256 = sha256.to_string();
+        if let Some(page) = html {
+            page.write(&report::html::write(&report, &trust_sha256))?;
+        }
         let text = if self.json {
             report::json::write(&report, &trust_sha256)?
         } else {
@@ -116,6 +124,39 @@ impl Verify {
         };
         std::io::stdout().write_all(text.as_bytes())?;
         Ok(report)
+    }
+}
+
+/// The file that the HTML report goes to, once there is one.
+struct Page {
+    path: PathBuf,
+    staged: PathBuf,
+    file: File,
+}
+
+impl Page {
+    /// Finds out that the report cannot be written there before hours of verification, not after.
+    fn open(path: &Path) -> Result<Self, CliError> {
+        let failed = |reason| CliError::ReportFile { path: path.to_owned(), reason };
+        if path.is_dir() {
+            return Err(failed(ErrorKind::IsADirectory.into()));
+        }
+        let mut staged = path.as_os_str().to_owned();
+        staged.push(".new");
+        let staged = PathBuf::from(staged);
+        let file = File::create(&staged).map_err(failed)?;
+        Ok(Self { path: path.to_owned(), staged, file })
+    }
+
+    /// Puts the page in its place, whole or not at all.
+    fn write(mut self, page: &str) -> Result<(), CliError> {
+        let Self { path, staged, file } = &mut self;
+        let written = file.write_all(page.as_bytes()).and_then(|()| file.sync_all());
+        // The report is lost, but it was not the command line that was wrong.
+        written.and_then(|()| std::fs::rename(&*staged, &*path)).map_err(|reason| {
+            let what = format!("to {}: {reason}", path.display());
+            CliError::Output(std::io::Error::new(reason.kind(), what))
+        })
     }
 }
 

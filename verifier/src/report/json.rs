@@ -1,7 +1,7 @@
 //! The report as JSON: the same inputs give the same bytes.
 
 use ledger::line::{KeyLine, Term};
-use ledger::verify::{self, Finding, Report, WorkspaceReport};
+use ledger::verify::{self, ChunkReport, Finding, Policy, Report, WorkspaceReport};
 use serde::Serialize;
 
 use crate::exit;
@@ -16,13 +16,14 @@ struct Document<'a> {
     exit_code: u8,
     origin: &'a str,
     scope: Option<&'a str>,
-    since: Option<String>,
-    until: Option<String>,
     resumed_from_leaf: Option<u64>,
+    policy: PolicyDocument,
     inputs: Vec<Input<'a>>,
     log_size: u64,
+    log_root: Option<String>,
     seal_keys: Vec<SealKey>,
     hours: Option<Hours>,
+    hour_notes: usize,
     chunks: u64,
     events: u64,
     payload_bytes: u64,
@@ -30,8 +31,21 @@ struct Document<'a> {
     outside: Pruned,
     lock: StoreLock<'a>,
     workspaces: Vec<Workspace<'a>>,
+    objects: Vec<Object<'a>>,
     findings: Vec<FindingDocument<'a>>,
     not_claimed: &'static [&'static str],
+}
+
+/// What was asked for.
+#[derive(Serialize)]
+struct PolicyDocument {
+    since: Option<String>,
+    until: Option<String>,
+    expect_through: Option<String>,
+    allow_erased: bool,
+    allow_pruned: bool,
+    min_kept_days: u64,
+    expect_locked: bool,
 }
 
 #[derive(Serialize)]
@@ -65,7 +79,31 @@ struct Workspace<'a> {
     pruned: Pruned,
     outside: Pruned,
     pinned: bool,
+    signers: Vec<Signer>,
     missing_counters: Vec<Missing>,
+}
+
+/// A key that signed, as it was allowed to.
+#[derive(Serialize)]
+struct Signer {
+    key: String,
+    role: &'static str,
+    submissions: u64,
+    events: u64,
+}
+
+/// The object of a chunk that the log names, as its newest manifest states it.
+#[derive(Serialize)]
+struct Object<'a> {
+    workspace: &'a str,
+    hour: String,
+    part: u64,
+    first_seq: u64,
+    last_seq: u64,
+    object: &'a str,
+    bytes: u64,
+    sha256: String,
+    state: &'static str,
 }
 
 #[derive(Serialize)]
@@ -129,6 +167,16 @@ fn workspace(report: &WorkspaceReport) -> Workspace<'_> {
         pruned: pruned(&report.pruned),
         outside: pruned(&report.outside),
         pinned: report.pinned,
+        signers: report
+            .signers
+            .iter()
+            .map(|(key, signed)| Signer {
+                key: key.to_string(),
+                role: signed.role.as_str(),
+                submissions: signed.submissions,
+                events: signed.events,
+            })
+            .collect(),
         missing_counters: report
             .missing_counters
             .iter()
@@ -160,6 +208,33 @@ pub(super) fn finding(finding: &Finding) -> FindingDocument<'_> {
     }
 }
 
+fn policy(policy: &Policy) -> PolicyDocument {
+    PolicyDocument {
+        since: policy.since.map(|since| since.to_string()),
+        until: policy.until.map(|until| until.to_string()),
+        expect_through: policy.expect_through.map(|through| through.to_string()),
+        allow_erased: policy.allow_erased,
+        allow_pruned: policy.allow_pruned,
+        min_kept_days: policy.min_kept_days,
+        expect_locked: policy.expect_locked,
+    }
+}
+
+fn object(chunk: &ChunkReport) -> Object<'_> {
+    let manifest = &chunk.manifest;
+    Object {
+        workspace: manifest.workspace.as_str(),
+        hour: manifest.hour.to_string(),
+        part: manifest.part,
+        first_seq: manifest.first_seq.get(),
+        last_seq: manifest.last_seq.get(),
+        object: &manifest.object,
+        bytes: manifest.digest.bytes,
+        sha256: manifest.digest.sha256.to_string(),
+        state: chunk.state.as_str(),
+    }
+}
+
 /// Writes the report, with the trust file that it rests on.
 pub fn write(report: &Report, trust_sha256: &str) -> Result<String, serde_json::Error> {
     let mut inputs = vec![Input { name: "trust file", sha256: trust_sha256.to_owned() }];
@@ -175,15 +250,16 @@ pub fn write(report: &Report, trust_sha256: &str) -> Result<String, serde_json::
         exit_code: exit::number(report.verdict),
         origin: &report.origin,
         scope: report.scope.as_ref().map(ledger::names::Workspace::as_str),
-        since: report.times.0.map(|since| since.to_string()),
-        until: report.times.1.map(|until| until.to_string()),
         resumed_from_leaf: report.resumed,
+        policy: policy(&report.detail.policy),
         inputs,
         log_size: report.log_size,
+        log_root: report.detail.log_root.map(|root| root.to_string()),
         seal_keys: report.seal_keys.as_ref().map_or_else(Vec::new, seal_keys),
         hours: report
             .hours
             .map(|(first, last)| Hours { first: first.to_string(), last: last.to_string() }),
+        hour_notes: report.detail.hours.len(),
         chunks: report.chunks,
         events: report.events,
         payload_bytes: report.payload_bytes,
@@ -191,6 +267,7 @@ pub fn write(report: &Report, trust_sha256: &str) -> Result<String, serde_json::
         outside: pruned(&report.outside),
         lock: StoreLock { mode: report.lock.as_str(), until: report.lock.until() },
         workspaces: report.workspaces.iter().map(workspace).collect(),
+        objects: report.detail.chunks.iter().map(object).collect(),
         findings: report.findings.iter().map(finding).collect(),
         not_claimed: Report::NOT_CLAIMED,
     };

@@ -1,5 +1,6 @@
-//! Reports as text and as JSON: of an archive ([`text`], [`json`]), of proofs, of receipts.
+//! Reports as text, as JSON and as an HTML page: of an archive ([`text`], [`json`], [`html`]), of proofs, of receipts.
 
+pub mod html;
 pub mod json;
 pub mod proof;
 pub mod receipts;

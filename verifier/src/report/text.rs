@@ -3,12 +3,15 @@
 use std::fmt::{self, Write as _};
 
 use ledger::line::KeyLine;
-use ledger::verify::{Finding, Pruned, Report, Severity, Verdict, WorkspaceReport};
+use ledger::verify::{Finding, Policy, Pruned, Report, Severity, Verdict, WorkspaceReport};
 
 /// Findings printed; `--json` has all of them.
 const FINDINGS_MAX: usize = 50;
 
-fn headline(verdict: Verdict) -> &'static str {
+/// Checks named in the hint: the gravest come first.
+const EXPLAINED_MAX: usize = 5;
+
+pub(super) fn headline(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Proven => "PROVEN: nothing was changed, dropped, reordered, back-dated or forged",
         Verdict::Tampered => "TAMPERED: the archive is not what was sealed",
@@ -29,7 +32,7 @@ fn sections(text: &mut String, report: &Report, trust_sha256: &str) -> fmt::Resu
     writeln!(text, "{}\n", headline(report.verdict))?;
     writeln!(text, "ledger      {}", report.origin)?;
     let scope = report.scope.as_ref().map_or("all workspaces", |workspace| workspace.as_str());
-    let (since, until) = report.times;
+    let Policy { since, until, .. } = report.detail.policy;
     let since = since.map_or_else(String::new, |since| format!(", hours since {since}"));
     let until = until.map_or_else(String::new, |until| format!(", hours until {until}"));
     writeln!(text, "scope       {scope}{since}{until}")?;
@@ -121,7 +124,11 @@ pub(super) fn findings(text: &mut String, all: &[Finding]) -> fmt::Result {
     match all.len().checked_sub(FINDINGS_MAX) {
         None | Some(0) => Ok(()),
         Some(more) => writeln!(text, "  and {more} more: --json has all of them"),
-    }
+    }?;
+    let mut ids: Vec<_> = all.iter().map(|finding| finding.check.id()).collect();
+    ids.dedup();
+    ids.truncate(EXPLAINED_MAX);
+    writeln!(text, "  what they mean, and what to do: tally-verify explain {}", ids.join(" "))
 }
 
 /// Text of a hostile archive does not get to steer the auditor's terminal.
