@@ -87,10 +87,12 @@ async fn duckdb(rig: &Rig, cores: usize, events: u64) -> Result<f64, Failure> {
         .await?;
     let told: Value = serde_json::from_slice(&output.stdout)
         .map_err(|error| format!("{error}: {}", String::from_utf8_lossy(&output.stderr)))?;
-    if told["rows"] != events {
-        return Err(format!("DuckDB read {} of {events} rows", told["rows"]).into());
+    let rows = told.get("rows").and_then(Value::as_u64);
+    if rows != Some(events) {
+        return Err(format!("DuckDB read {rows:?} of {events} rows").into());
     }
-    told["seconds"].as_f64().ok_or_else(|| "DuckDB's seconds".into())
+    let seconds = told.get("seconds").and_then(Value::as_f64);
+    seconds.ok_or_else(|| "DuckDB's seconds".into())
 }
 
 /// Seconds in which so many threads hash all payloads, which lie in memory.

@@ -2,7 +2,7 @@
 //!
 //! Here: changes without any key ([`bytes`]), with the seal key to rows ([`rows`]) and to the log
 //! ([`log`]); what no archive can show by itself ([`limits`]); that nothing is found where nothing
-//! was changed ([`untouched`]).
+//! was changed ([`untouched`], [`nothing_false`]).
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -14,6 +14,7 @@ mod bytes;
 mod kept;
 mod limits;
 mod log;
+mod nothing_false;
 mod rows;
 mod untouched;
 
