@@ -55,7 +55,8 @@ fn line(finding: &Value) -> String {
     words.extend(text("object").map(short));
     if text("object").is_none() {
         words.extend(text("workspace").map(ToOwned::to_owned));
-        words.extend(text("hour").map(|hour| format!("hour={}", &hour[11..13])));
+        words
+            .extend(text("hour").map(|hour| format!("hour={}", hour.split_at(11).1.split_at(2).0)));
     }
     words.extend(number("seq").map(|seq| format!("seq={seq}")));
     words.extend(text("column").map(ToOwned::to_owned));

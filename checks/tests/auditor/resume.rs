@@ -170,7 +170,9 @@ fn a_state_of_another_trust_file_or_one_that_is_damaged_is_refused() {
     }
     verify(&archives[1], &honest, path, &()).unwrap();
     let state = fs::read_to_string(path.join("state.json")).unwrap();
-    for damaged in [state.replace("verify-state/v1", "verify-state/v7"), state[..40].to_owned()] {
+    for damaged in
+        [state.replace("verify-state/v1", "verify-state/v7"), state.split_at(40).0.to_owned()]
+    {
         fs::write(path.join("state.json"), damaged).unwrap();
         let refused = verify(&archives[1], &honest, path, &());
         assert!(matches!(refused, Err(ResumeError::Malformed { .. })), "{refused:?}");

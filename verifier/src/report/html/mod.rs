@@ -3,7 +3,7 @@
 //! and filed. The same inputs give the same bytes.
 //!
 //! Here: the page from its verdict to what is not claimed. Not here: the picture of the hours
-//! ([`timeline`]), tables of findings ([`findings`]) and of signers ([`signers`]).
+//! (`timeline`), tables of findings (`findings`) and of signers (`signers`).
 
 mod escape;
 mod findings;
