@@ -6,31 +6,26 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use checks::bin_path::tally;
+use checks::corpus::trust_file;
 use ledger::verify::Trust;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::grown;
 
-fn write_trust(directory: &Path, trust: &Trust) {
-    let mut text =
-        format!("origin = \"{}\"\nseal_keys = [\"{}\"]\n", trust.origin, trust.seal_keys[0]);
-    for (workspace, keys) in &trust.workspaces {
-        let keys: Vec<String> = keys.iter().map(|key| format!("\"{key}\"")).collect();
-        text += &format!("[workspaces.\"{workspace}\"]\nroot_keys = [{}]\n", keys.join(","));
-    }
-    std::fs::write(directory.join("trust.toml"), text).unwrap();
+pub fn write_trust(directory: &Path, trust: &Trust) {
+    std::fs::write(directory.join("trust.toml"), trust_file(trust)).unwrap();
 }
 
-fn command(directory: &Path, more: &[&str]) -> Command {
+pub fn command(directory: &Path, name: &str, more: &[&str]) -> Command {
     let mut command = Command::new(tally("tally-verify"));
     command.current_dir(directory).env_clear();
-    command.args(["verify", "--archive", "archive", "--trust", "trust.toml"]).args(more);
+    command.args([name, "--archive", "archive", "--trust", "trust.toml"]).args(more);
     command
 }
 
 fn verify(directory: &Path, more: &[&str]) -> (i32, String, String) {
-    let output = command(directory, more).output().unwrap();
+    let output = command(directory, "verify", more).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
@@ -89,7 +84,7 @@ fn an_interruption_ends_with_a_report_and_the_next_run_goes_on() {
     for at in 0..120_u32 {
         let state = format!("state-{at}");
         let more = ["--any-age", "--json", "--resume", &state];
-        let mut child = command(directory, &more);
+        let mut child = command(directory, "verify", &more);
         let child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         thread::sleep(Duration::min(took * at / 60, Duration::from_secs(2)));
         let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).output();

@@ -1,4 +1,5 @@
-//! What an auditor does with an archive over time: verify what is new, verify some hours, be interrupted.
+//! What an auditor does with an archive over time: verify what is new, verify some hours, be
+//! interrupted, and compute with what is proven.
 //!
 //! On honest archives of random shape, which tell what a verification from the beginning says of them; and by
 //! the command that auditors run. How the pure audit goes on from a state is shown in `ledger/tests/audit`.
@@ -10,6 +11,7 @@
 )]
 
 mod command;
+mod replay;
 mod resume;
 
 use std::sync::Mutex;

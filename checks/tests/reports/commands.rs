@@ -30,7 +30,7 @@ fn run(arguments: &[&str]) -> (i32, String, String) {
 /// Verifies an archive of this directory with the golden trust file.
 fn verify(directory: &Path, more: &[&str]) -> (i32, String, String) {
     let trust = golden_path().join("trust.toml");
-    let mut command = command(&["verify", "--archive", "archive", "--trust"]);
+    let mut command = command(&["verify", "--any-age", "--archive", "archive", "--trust"]);
     said(command.arg(trust).args(more).current_dir(directory).output().unwrap())
 }
 
@@ -131,7 +131,7 @@ fn a_reader_who_stops_early_has_read_enough_but_a_report_must_arrive() {
     let golden = golden_path();
     for json in [&[][..], &["--json"]] {
         let full = File::options().write(true).open("/dev/full").unwrap();
-        let mut verify = command(&["verify", "--archive"]);
+        let mut verify = command(&["verify", "--any-age", "--archive"]);
         verify.arg(golden.join("archive")).arg("--trust").arg(golden.join("trust.toml"));
         let (code, _, errors) = said(verify.args(json).stdout(full).output().unwrap());
         assert!(code == 3 && errors.contains("cannot write the report"), "{code} {errors}");

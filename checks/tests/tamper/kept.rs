@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use checks::bin_path::tally;
+use checks::corpus::trust_file;
 use checks::forge::{Archive, Depth};
 use ledger::verify::Trust;
 use tempfile::TempDir;
@@ -11,13 +12,7 @@ use tempfile::TempDir;
 use super::Operator;
 
 fn write_trust(directory: &Path, trust: &Trust) {
-    let mut text =
-        format!("origin = \"{}\"\nseal_keys = [\"{}\"]\n", trust.origin, trust.seal_keys[0]);
-    for (workspace, keys) in &trust.workspaces {
-        let keys: Vec<String> = keys.iter().map(|key| format!("\"{key}\"")).collect();
-        text += &format!("[workspaces.\"{workspace}\"]\nroot_keys = [{}]\n", keys.join(","));
-    }
-    std::fs::write(directory.join("trust.toml"), text).unwrap();
+    std::fs::write(directory.join("trust.toml"), trust_file(trust)).unwrap();
 }
 
 /// Runs `tally-verify verify` on an archive; its exit code, and what it said.

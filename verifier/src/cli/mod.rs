@@ -3,8 +3,10 @@
 mod check;
 mod explain;
 mod manual;
+mod policy;
 mod prove;
 mod receipt;
+mod replay;
 mod verify;
 
 use std::io::{ErrorKind, Write as _};
@@ -22,8 +24,10 @@ use self::explain::{Explain, UnknownCheck};
 use self::manual::{Completions, Manual};
 use self::prove::Prove;
 use self::receipt::CompareReceipts;
+use self::replay::Replay;
 use self::verify::Verify;
 use crate::prove::ProveError;
+use crate::replay::PositionError;
 use crate::state::ResumeError;
 use crate::store::{self, ArchiveSource, S3Settings, SourceError};
 use crate::trust::TrustError;
@@ -49,6 +53,8 @@ enum Command {
     Check(CheckProofs),
     /// Compare receipts that agents hold with an archive.
     Receipt(CompareReceipts),
+    /// Write out what was recorded, as lines of JSON, once all of it is proven.
+    Replay(Box<Replay>),
     /// Say what a finding means, why it matters, and what to do.
     Explain(Explain),
     /// Print the manual page of this program, or of one of its commands.
@@ -116,7 +122,7 @@ enum CliError {
     Trust(#[from] TrustError),
     #[error("cannot read or write the checkpoint {path}: {reason}")]
     Checkpoint { path: PathBuf, reason: std::io::Error },
-    #[error("cannot write the report to {path}: {reason}")]
+    #[error("cannot write to {path}: {reason}")]
     ReportFile { path: PathBuf, reason: std::io::Error },
     #[error("{0}")]
     UnknownCheck(#[from] UnknownCheck),
@@ -128,6 +134,8 @@ enum CliError {
     Resume(#[from] ResumeError),
     #[error("no hour lies between --since {since} and --until {until}")]
     Times { since: Micros, until: Micros },
+    #[error("{path} keeps no position of a replay: {error}")]
+    Position { path: PathBuf, error: PositionError },
     #[error("cannot listen to signals: {0}")]
     Signals(std::io::Error),
     #[error("cannot read {path}: {reason}")]
@@ -154,6 +162,7 @@ impl CliError {
             | Self::UnknownCommand(_)
             | Self::Trust(_)
             | Self::Times { .. }
+            | Self::Position { .. }
             | Self::Input { .. }
             | Self::Usage(_)
             | Self::ProofFile { .. }
@@ -187,6 +196,7 @@ pub fn run() -> ExitCode {
         Command::Prove(prove) => prove.run(),
         Command::Check(check) => check.run(),
         Command::Receipt(receipt) => receipt.run(),
+        Command::Replay(replay) => replay.run(),
         Command::Explain(explain) => explain.run().map(|()| ExitCode::SUCCESS),
         Command::Man(manual) => manual.run().map(|()| ExitCode::SUCCESS),
         Command::Completions(completions) => completions.run().map(|()| ExitCode::SUCCESS),

@@ -5,46 +5,34 @@ use std::io::{ErrorKind, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use ledger::limits::MIN_KEPT_DAYS;
-use ledger::names::Workspace;
 use ledger::time::Micros;
 use ledger::verify::{Policy, Report, Verdict};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
-use super::{ArchiveArgs, CliError, TrustFile, parse_time, parse_workspace};
+use super::policy::PolicyArgs;
+use super::{ArchiveArgs, CliError, TrustFile, parse_time};
 use crate::audit::{self, Progress};
 use crate::state::StateDirectory;
 use crate::{report, trust};
-
-/// How long ago an archive may end where the auditor does not say.
-const MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[derive(Args, Debug)]
 pub(super) struct Verify {
     #[command(flatten)]
     archive: ArchiveArgs,
-    /// Verify the chunks of this workspace only (the log is always walked whole).
-    #[arg(long, value_name = "NAME", value_parser = parse_workspace)]
-    workspace: Option<Workspace>,
+    #[command(flatten)]
+    policy: PolicyArgs,
     /// Check the rows of the hours from this time on only (RFC 3339). Of earlier ones: digests and keys.
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     since: Option<Micros>,
     /// Check the rows of the hours before this time only (RFC 3339). Of later ones: digests and keys.
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     until: Option<Micros>,
-    /// Fall short (exit 4) unless the archive is sealed up to this time (RFC 3339); a day before now, or
-    /// `--until` if that is earlier, where it is not given.
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    expect_through: Option<Micros>,
-    /// Without `--expect-through`: do not fall short however long ago the archive ends.
-    #[arg(long)]
-    any_age: bool,
     /// Keep what was verified in this directory, and check only what is new since the last time; after an
     /// interruption (Ctrl-C) go on where it was.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["since", "until"])]
@@ -55,15 +43,6 @@ pub(super) struct Verify {
     /// Keep the checkpoint that was verified in this file, for the next time; not where it is refused.
     #[arg(long, value_name = "FILE")]
     keep_checkpoint: Option<PathBuf>,
-    /// Payloads withheld by an erasure that the chain records do not fall short.
-    #[arg(long)]
-    allow_erased: bool,
-    /// Chunks removed by retention, as the log records it, do not fall short.
-    #[arg(long)]
-    allow_pruned: bool,
-    /// Fall short where retention removed records earlier than after so many days.
-    #[arg(long, value_name = "N", default_value_t = MIN_KEPT_DAYS)]
-    min_kept_days: u64,
     /// Fall short unless the store says that it locks objects for everybody (compliance mode).
     #[arg(long)]
     expect_locked: bool,
@@ -77,11 +56,10 @@ pub(super) struct Verify {
 
 impl Verify {
     pub(super) fn run(self) -> Result<Report, CliError> {
-        if let (Some(since), Some(until)) = (self.since, self.until)
-            && since >= until
-        {
-            return Err(CliError::Times { since, until });
-        }
+        let policy = Policy {
+            expect_locked: self.expect_locked,
+            ..self.policy.policy(self.since, self.until)?
+        };
         let TrustFile { mut trust, sha256 } = self.archive.trust()?;
         if let Some(path) = &self.checkpoint {
             let kept = std::fs::read(path);
@@ -91,16 +69,6 @@ impl Verify {
         }
         let html = self.html.as_deref().map(Page::open).transpose()?;
         let source = self.archive.open()?;
-        let policy = Policy {
-            expect_through: self.expected(),
-            since: self.since,
-            until: self.until,
-            allow_erased: self.allow_erased,
-            allow_pruned: self.allow_pruned,
-            min_kept_days: self.min_kept_days,
-            expect_locked: self.expect_locked,
-            workspace: self.workspace,
-        };
         let bar = Bar::new()?;
         let report = match &self.resume {
             None => audit::verify(&source, trust, policy, &bar),
@@ -109,7 +77,7 @@ impl Verify {
                 audit::verify_from(&source, trust, policy, &directory, &bar)?
             }
         };
-        bar.bar.finish_and_clear();
+        bar.clear();
         if let Some(path) = &self.keep_checkpoint {
             keep_checkpoint(path, &report)?;
         }
@@ -160,20 +128,6 @@ impl Page {
     }
 }
 
-impl Verify {
-    /// Up to when the archive has to be sealed: an archive that was set back, or whose archiver has stopped,
-    /// looks as intact as any.
-    fn expected(&self) -> Option<Micros> {
-        if self.any_age || self.expect_through.is_some() {
-            return self.expect_through;
-        }
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
-        let then = now.checked_sub(MAX_AGE).and_then(|then| i64::try_from(then.as_micros()).ok());
-        let then = then.and_then(Micros::new)?;
-        Some(self.until.map_or(then, |until| until.min(then)))
-    }
-}
-
 /// Puts the checkpoint in the place of the one that was kept before, whole or not at all. One of an
 /// archive in which tampering was found, or that could not be verified, is not worth keeping.
 fn keep_checkpoint(path: &Path, report: &Report) -> Result<(), CliError> {
@@ -188,7 +142,7 @@ fn keep_checkpoint(path: &Path, report: &Report) -> Result<(), CliError> {
 }
 
 /// A progress bar on a terminal, nothing elsewhere; and whether somebody wants an end.
-struct Bar {
+pub(super) struct Bar {
     bar: ProgressBar,
     interrupted: Arc<AtomicBool>,
 }
@@ -196,7 +150,7 @@ struct Bar {
 impl Bar {
     /// From here on, the first interruption (Ctrl-C, SIGTERM) ends the verification with a report of what was
     /// verified so far, and the second one ends the program.
-    fn new() -> Result<Self, CliError> {
+    pub(super) fn new() -> Result<Self, CliError> {
         let interrupted = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
             let number = 128_i32.saturating_add(signal);
@@ -215,6 +169,13 @@ impl Bar {
         );
         bar.enable_steady_tick(Duration::from_millis(200));
         Ok(Self { bar, interrupted })
+    }
+}
+
+impl Bar {
+    /// Takes the bar away.
+    pub(super) fn clear(&self) {
+        self.bar.finish_and_clear();
     }
 }
 

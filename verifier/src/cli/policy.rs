@@ -1,0 +1,74 @@
+//! What an auditor asks for beyond an intact archive, as arguments.
+
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+use ledger::limits::MIN_KEPT_DAYS;
+use ledger::names::Workspace;
+use ledger::time::Micros;
+use ledger::verify::Policy;
+
+use super::{CliError, parse_time, parse_workspace};
+
+/// How long ago an archive may end where the auditor does not say.
+const MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+
+#[derive(Args, Debug)]
+pub(super) struct PolicyArgs {
+    /// The chunks of this workspace only (the log is always walked whole).
+    #[arg(long, value_name = "NAME", value_parser = parse_workspace)]
+    workspace: Option<Workspace>,
+    /// Fall short (exit 4) unless the archive is sealed up to this time (RFC 3339); a day before now, or
+    /// `--until` if that is earlier, where it is not given.
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    expect_through: Option<Micros>,
+    /// Without `--expect-through`: do not fall short however long ago the archive ends.
+    #[arg(long)]
+    any_age: bool,
+    /// Payloads withheld by an erasure that the chain records do not fall short.
+    #[arg(long)]
+    allow_erased: bool,
+    /// Chunks removed by retention, as the log records it, do not fall short.
+    #[arg(long)]
+    allow_pruned: bool,
+    /// Fall short where retention removed records earlier than after so many days.
+    #[arg(long, value_name = "N", default_value_t = MIN_KEPT_DAYS)]
+    min_kept_days: u64,
+}
+
+impl PolicyArgs {
+    /// The policy, for these times.
+    pub(super) fn policy(
+        &self,
+        since: Option<Micros>,
+        until: Option<Micros>,
+    ) -> Result<Policy, CliError> {
+        if let (Some(since), Some(until)) = (since, until)
+            && since >= until
+        {
+            return Err(CliError::Times { since, until });
+        }
+        Ok(Policy {
+            expect_through: self.expected(until),
+            allow_erased: self.allow_erased,
+            allow_pruned: self.allow_pruned,
+            min_kept_days: self.min_kept_days,
+            workspace: self.workspace.clone(),
+            since,
+            until,
+            ..Policy::default()
+        })
+    }
+
+    /// Up to when an archive has to be sealed: one that was set back, or whose archiver has stopped, looks as
+    /// intact as any.
+    fn expected(&self, until: Option<Micros>) -> Option<Micros> {
+        if self.any_age || self.expect_through.is_some() {
+            return self.expect_through;
+        }
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        let then = now.checked_sub(MAX_AGE).and_then(|then| i64::try_from(then.as_micros()).ok());
+        let then = then.and_then(Micros::new)?;
+        Some(until.map_or(then, |until| until.min(then)))
+    }
+}
