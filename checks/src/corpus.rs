@@ -175,6 +175,9 @@ pub fn arguments(policy: &Policy) -> Vec<String> {
     let default = Policy::default().min_kept_days;
     let days = Some(policy.min_kept_days).filter(|days| *days != default);
     with("--min-kept-days", days.map(|days| days.to_string()));
+    for (name, most) in [("--max-late", policy.max_late), ("--max-ahead", policy.max_ahead)] {
+        with(name, most.map(|micros| format!("{}s", micros / 1_000_000)));
+    }
     for (name, asked) in [
         ("--allow-erased", policy.allow_erased),
         ("--allow-pruned", policy.allow_pruned),

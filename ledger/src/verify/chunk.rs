@@ -16,6 +16,7 @@ use crate::payload::{self, Rules};
 use crate::submission::{Counter, Statement};
 use crate::time::Micros;
 
+use super::claims::Claims;
 use super::finding::{Check, Finding, Place};
 use super::ids::IdAt;
 
@@ -36,6 +37,7 @@ pub struct ChunkOutcome {
     /// Whether only the digest of its object was checked.
     pub(super) outside: bool,
     pub(super) submissions: Vec<Submitted>,
+    pub(super) claims: Claims,
     /// Sorted.
     pub(super) ids: Vec<IdAt>,
     pub(super) withheld: Vec<(EventId, Seq)>,
@@ -61,6 +63,7 @@ impl ChunkOutcome {
             broken: true,
             outside: false,
             submissions: Vec::new(),
+            claims: Claims::default(),
             ids: Vec::new(),
             withheld: Vec::new(),
         }
@@ -127,6 +130,7 @@ impl<'m> ChunkCheck<'m> {
                 broken: false,
                 outside: false,
                 submissions: Vec::new(),
+                claims: Claims::default(),
                 ids: Vec::new(),
                 withheld: Vec::new(),
             },
@@ -262,6 +266,7 @@ impl<'m> ChunkCheck<'m> {
                 {
                     open.context_error = Some(error);
                 }
+                self.outcome.claims.take(row.seq, row.recorded_at, event.occurred_at);
                 Derived::of(&event)
             }
         };

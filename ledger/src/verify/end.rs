@@ -44,6 +44,7 @@ impl Audit {
             if !done {
                 check.cut();
             }
+            self.findings.extend(check.chain.claims.findings(&name, &self.policy));
             let finished = check.finish(self.walk.heads.get(&name));
             self.findings.extend(finished.findings);
             workspaces.push(finished.report);

@@ -133,6 +133,7 @@ checks! {
     "T106" Pruned Policy "chunks were removed by retention, as the log records"
     "T107" PrunedEarly Policy "records were removed earlier than the auditor's policy, or the record itself, allows"
     "T108" Unlocked Policy "the store does not lock objects for everybody"
+    "T109" ClaimedTime Policy "an event claims a time that is far from the one at which it was recorded"
     "T110" Unreadable Unfinished "an object could not be read from the store"
     "T111" NoArchive Unfinished "the store holds no archive"
     "T112" Unchecked Unfinished "a part could not be checked, because another one is broken"

@@ -8,6 +8,7 @@
 
 mod audit;
 mod chunk;
+mod claims;
 mod detail;
 mod end;
 mod finding;

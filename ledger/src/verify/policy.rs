@@ -40,6 +40,11 @@ pub struct Policy {
     pub min_kept_days: u64,
     /// Whether the store must lock objects, so that nobody can remove them for a time.
     pub expect_locked: bool,
+    /// By how many microseconds the ledger may have recorded an event after the time that it claims; any
+    /// where absent.
+    pub max_late: Option<u64>,
+    /// By how many microseconds an event may claim a time after the one at which it was recorded.
+    pub max_ahead: Option<u64>,
     /// The one workspace to verify; all where absent. The log is always walked whole.
     pub workspace: Option<Workspace>,
     /// Verify the hours from the one that holds this time on; all before where absent. Of the others, the
@@ -66,6 +71,8 @@ impl Default for Policy {
             allow_pruned: false,
             min_kept_days: MIN_KEPT_DAYS,
             expect_locked: false,
+            max_late: None,
+            max_ahead: None,
             workspace: None,
             since: None,
             until: None,

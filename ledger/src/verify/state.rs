@@ -20,6 +20,7 @@ use crate::succession::Cutoff;
 use crate::time::Micros;
 
 use super::audit::Audit;
+use super::claims::Claims;
 use super::detail::Signed;
 use super::finding::{Check, Severity};
 use super::policy::{Policy, Trust};
@@ -144,6 +145,7 @@ struct KeptChain {
     may_hide_keys: Vec<u64>,
     signers: Vec<(Text<PublicKey>, Text<Role>, u64, u64)>,
     chunks: u64,
+    claims: Claims,
 }
 
 /// The runs of numbers that a key has used.
@@ -275,6 +277,7 @@ impl KeptChain {
             may_hide_keys: chain.may_hide_keys.iter().map(|seq| seq.get()).collect(),
             signers: chain.signers.iter().map(signer).collect(),
             chunks: chain.chunks,
+            claims: chain.claims,
         })
     }
 
@@ -314,6 +317,7 @@ impl KeptChain {
             unpinned: self.unpinned,
             signers: self.signers.into_iter().map(signer).collect(),
             chunks: self.chunks,
+            claims: self.claims,
         };
         Ok((self.workspace.0, state))
     }

@@ -11,6 +11,7 @@ use crate::key::PublicKey;
 use crate::names::{EventId, Seq, Workspace};
 
 use super::chunk::{ChunkOutcome, Submitted};
+use super::claims::Claims;
 use super::detail::Signed;
 use super::finding::{Check, Finding, Place, Severity};
 use super::ids::{self, DoubledId};
@@ -46,6 +47,7 @@ pub(super) struct ChainState {
     pub(super) erased: HashMap<EventId, Seq>,
     pub(super) events: u64,
     pub(super) custodian_events: u64,
+    pub(super) claims: Claims,
     /// What each key signed.
     pub(super) signers: BTreeMap<PublicKey, Signed>,
     /// Chunks taken, those too that were pruned or lie outside of the times asked for.
@@ -90,6 +92,7 @@ impl WorkspaceCheck {
     pub(super) fn chunk(&mut self, manifest: &ChunkManifest, outcome: ChunkOutcome) {
         self.chain.reach(manifest);
         self.chain.events += outcome.rows;
+        self.chain.claims.join(outcome.claims);
         self.findings.extend(outcome.findings);
         if outcome.broken && !self.broken {
             self.broken = true;

@@ -233,6 +233,11 @@ fn policy() -> Vec<Case> {
             &["T101"],
         ),
         case(
+            "events that were recorded long after they claim to have happened",
+            Lie::Auditor(|_, policy| policy.max_late = Some(7_205_000_000)),
+            &["T109 beta seq=1 occurred_at"],
+        ),
+        case(
             "a workspace that the auditor knows",
             Lie::Auditor(|trust, _| {
                 trust.workspaces.insert(Workspace::new("ghost").unwrap(), vec![]);

@@ -60,6 +60,32 @@ fn a_row_is_judged_in_its_hour_and_bytes_in_any() {
     assert!(found[0].starts_with("T050 events/acme/16/06-06"), "{found:?}");
 }
 
+/// Everything claims to have happened at 16:00:00; hour 18 is recorded two hours and some seconds later.
+#[test]
+fn times_that_are_claimed_may_be_asked_to_be_near() {
+    let archive = build(honest(), &HONEST);
+    let asked = |archive: &Archive, late: Option<u64>, ahead: Option<u64>| {
+        let micros = |seconds: Option<u64>| seconds.map(|seconds| seconds * 1_000_000);
+        let (max_late, max_ahead) = (micros(late), micros(ahead));
+        let policy = Policy { max_late, max_ahead, ..Policy::default() };
+        audit(archive, trust(), policy, |_| 0)
+    };
+    let both = asked(&archive, Some(7_200), None);
+    assert_eq!(both.verdict, Verdict::Short);
+    assert_eq!(lines(&both), ["T109 acme seq=7 occurred_at", "T109 beta seq=1 occurred_at"]);
+    assert_eq!(both.findings[0].found.as_deref(), Some("7205.000000 s, the farthest of all"));
+    let beta = asked(&archive, Some(7_205), Some(0));
+    assert_eq!(lines(&beta), ["T109 beta seq=1 occurred_at"]);
+    assert_eq!(lines(&asked(&archive, Some(7_206), Some(0))), Vec::<String>::new());
+    // Ten seconds past the hour, and recorded at the third.
+    let mut plan = honest();
+    let payload = &mut plan.hours[0].1[0].subs[2].payloads[1];
+    *payload = payload.replace("16:00:00Z", "16:00:10Z");
+    let early = build(plan, &HONEST);
+    assert_eq!(lines(&asked(&early, None, Some(6))), ["T109 acme seq=4 occurred_at"]);
+    assert_eq!(lines(&asked(&early, None, Some(7))), Vec::<String>::new());
+}
+
 #[test]
 fn keys_and_erasures_count_wherever_they_stand() {
     // An erasure after the hours allows what is withheld within them.

@@ -34,6 +34,22 @@ pub(super) struct PolicyArgs {
     /// Fall short where retention removed records earlier than after so many days.
     #[arg(long, value_name = "N", default_value_t = MIN_KEPT_DAYS)]
     min_kept_days: u64,
+    /// Fall short where an event was recorded more than so long after the time that it claims (90s, 15m, 2h, 7d).
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    max_late: Option<u64>,
+    /// Fall short where an event claims a time more than so long after the one at which it was recorded.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    max_ahead: Option<u64>,
+}
+
+/// A number of seconds, minutes, hours or days, in microseconds.
+fn parse_duration(text: &str) -> Result<u64, String> {
+    let units = [('s', 1), ('m', 60), ('h', 60 * 60), ('d', 24 * 60 * 60)];
+    let read = units.into_iter().find_map(|(unit, seconds)| {
+        let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+        number.checked_mul(seconds)?.checked_mul(1_000_000)
+    });
+    read.ok_or_else(|| "a time like 90s, 15m, 2h or 7d is expected".to_owned())
 }
 
 impl PolicyArgs {
@@ -53,6 +69,8 @@ impl PolicyArgs {
             allow_erased: self.allow_erased,
             allow_pruned: self.allow_pruned,
             min_kept_days: self.min_kept_days,
+            max_late: self.max_late,
+            max_ahead: self.max_ahead,
             workspace: self.workspace.clone(),
             since,
             until,
@@ -68,7 +86,8 @@ impl PolicyArgs {
         }
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
         let then = now.checked_sub(MAX_AGE).and_then(|then| i64::try_from(then.as_micros()).ok());
-        let then = then.and_then(Micros::new)?;
+        // By the hour, so that the report of a day ago does not differ from second to second.
+        let then = then.and_then(Micros::new)?.hour().start();
         Some(until.map_or(then, |until| until.min(then)))
     }
 }

@@ -93,7 +93,12 @@ impl Replay {
             write!(io::stderr(), "nothing was replayed\n\n{text}")?;
             return Ok(exit::code(report.verdict));
         }
-        out.finish()?;
+        match out.finish() {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                return Ok(ExitCode::from(exit::UNFINISHED));
+            }
+            done => done?,
+        }
         if let Some(path) = &self.position {
             write_position(path, position)?;
         }

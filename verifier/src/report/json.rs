@@ -46,6 +46,8 @@ struct PolicyDocument {
     allow_pruned: bool,
     min_kept_days: u64,
     expect_locked: bool,
+    max_late_micros: Option<u64>,
+    max_ahead_micros: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -217,6 +219,8 @@ fn policy(policy: &Policy) -> PolicyDocument {
         allow_pruned: policy.allow_pruned,
         min_kept_days: policy.min_kept_days,
         expect_locked: policy.expect_locked,
+        max_late_micros: policy.max_late,
+        max_ahead_micros: policy.max_ahead,
     }
 }
 

@@ -150,6 +150,11 @@ fn asked(page: &mut String, policy: &Policy) -> fmt::Result {
     fact(page, "Recorded erasures", taken(policy.allow_erased))?;
     fact(page, "Recorded retention", taken(policy.allow_pruned))?;
     fact(page, "Kept at least", format!("{} days", policy.min_kept_days))?;
+    for (name, most) in [("Recorded late", policy.max_late), ("Claimed ahead", policy.max_ahead)] {
+        if let Some(micros) = most {
+            fact(page, name, format!("by {} s at most", micros / 1_000_000))?;
+        }
+    }
     let locked = if policy.expect_locked { "asked for" } else { "not asked for" };
     fact(page, "Lock of the store", locked)?;
     writeln!(page, "</tbody></table>")
