@@ -142,6 +142,18 @@ impl WorkspaceCheck {
         let range = manifest.first_seq..=manifest.last_seq;
         self.chain.withheld.retain(|(_, seq)| !range.contains(seq));
         self.chain.withheld.extend(outcome.withheld);
+        // What these said is known from then; that nobody can see it any more is told as from the beginning.
+        for Submitted { first, key, acts, .. } in outcome.submissions {
+            let is_root = || self.chain.keys.get(&key).is_some_and(|key| key.role == Role::Root);
+            if acts.count() != 1 || !acts.is_withheld() {
+                continue;
+            }
+            if first == Seq::FIRST {
+                self.report(Finding::new(Check::LedgerWithheld, self.at(first, "payload")));
+            } else if is_root() && !self.chain.may_hide_keys.contains(&first) {
+                self.chain.may_hide_keys.push(first);
+            }
+        }
     }
 
     fn submission(&mut self, submitted: Submitted) {

@@ -138,6 +138,26 @@ fn erasing_and_pruning_since_then_is_told_as_from_the_beginning() {
     assert_eq!(lines(&report), ["T084 acme seq=6 payload"]);
 }
 
+/// Whoever holds the seal key and a root key takes what set keys out of sight, once it was verified.
+#[test]
+fn an_event_that_set_keys_and_was_erased_since_then_is_told() {
+    let plan = |seq: u64, withheld: bool| {
+        let mut plan = honest();
+        // A root key signs seq 6 alone.
+        plan.hours[0].1[1].subs[0].key = 1;
+        plan.hours[2].1[0].subs.push(sub(1, 0, 6, vec![erased("acme", 9, seq)]));
+        plan.late = if withheld { vec![Late::Withhold("acme", seq)] } else { vec![] };
+        build(plan, &HONEST)
+    };
+    let after = |seq: u64| {
+        let state = first(&plan(seq, false)).0.unwrap();
+        lines(&resumed(&plan(seq, true), &state).0)
+    };
+    assert_eq!(after(6), ["T102 acme", "T104 acme seq=6 payload"]);
+    assert_eq!(after(1), ["T085 acme seq=1 payload", "T102 acme"]);
+    assert_eq!(after(2), ["T102 acme", "T104 acme seq=2 payload"]);
+}
+
 #[test]
 fn what_is_wrong_since_then_is_found() {
     let state = first(&at(3)).0.unwrap();
