@@ -181,6 +181,13 @@ impl CliError {
     }
 }
 
+/// What a file is called until all is in it.
+fn staged(path: &Path) -> PathBuf {
+    let mut staged = path.as_os_str().to_owned();
+    staged.push(".new");
+    staged.into()
+}
+
 /// Prints a text that is there to be read. Who stops reading early (`| head`) has read enough.
 fn print(text: &[u8]) -> Result<(), CliError> {
     match std::io::stdout().write_all(text) {

@@ -13,7 +13,7 @@ use ledger::verify::Verdict;
 
 use super::policy::PolicyArgs;
 use super::verify::Bar;
-use super::{ArchiveArgs, CliError, TrustFile, parse_time};
+use super::{ArchiveArgs, CliError, TrustFile, parse_time, staged};
 use crate::replay::{Position, ReplayError, Replayed, Selection, entry, payload, replay};
 use crate::state::StateDirectory;
 use crate::{exit, report};
@@ -139,14 +139,9 @@ fn read_position(path: &Path) -> Result<Position, CliError> {
 /// Keeps the place, whole or not at all, after the lines are where they belong.
 fn write_position(path: &Path, position: &Position) -> Result<(), CliError> {
     let staged = staged(path);
-    std::fs::write(&staged, position.to_string())?;
-    Ok(std::fs::rename(&staged, path)?)
-}
-
-fn staged(path: &Path) -> PathBuf {
-    let mut staged = path.as_os_str().to_owned();
-    staged.push(".new");
-    staged.into()
+    std::fs::write(&staged, position.to_string())
+        .and_then(|()| std::fs::rename(&staged, path))
+        .map_err(|reason| CliError::ReportFile { path: path.to_owned(), reason })
 }
 
 /// Where lines go.

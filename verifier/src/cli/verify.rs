@@ -16,7 +16,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use super::policy::PolicyArgs;
-use super::{ArchiveArgs, CliError, TrustFile, parse_time};
+use super::{ArchiveArgs, CliError, TrustFile, parse_time, staged};
 use crate::audit::{self, Progress};
 use crate::state::StateDirectory;
 use crate::{report, trust};
@@ -109,9 +109,7 @@ impl Page {
         if path.is_dir() {
             return Err(failed(ErrorKind::IsADirectory.into()));
         }
-        let mut staged = path.as_os_str().to_owned();
-        staged.push(".new");
-        let staged = PathBuf::from(staged);
+        let staged = staged(path);
         let file = File::create(&staged).map_err(failed)?;
         Ok(Self { path: path.to_owned(), staged, file })
     }
@@ -135,8 +133,7 @@ fn keep_checkpoint(path: &Path, report: &Report) -> Result<(), CliError> {
         return Ok(());
     }
     let failed = |reason| CliError::Checkpoint { path: path.to_owned(), reason };
-    let mut staged = path.as_os_str().to_owned();
-    staged.push(".new");
+    let staged = staged(path);
     std::fs::write(&staged, &report.checkpoint_note).map_err(failed)?;
     std::fs::rename(&staged, path).map_err(failed)
 }
