@@ -108,10 +108,11 @@ $(TOOLS)/bin/s3s-fs:
 		--root "$(TOOLS)"
 	rm -rf "$(TOOLS)/target"
 
-$(VENV)/.ready: checks/second/requirements.txt checks/api/requirements.txt checks/store/requirements.txt
+$(VENV)/.ready: checks/second/requirements.txt checks/api/requirements.txt checks/store/requirements.txt \
+		checks/queue/requirements.txt
 	python3 -m venv "$(VENV)"
 	"$(VENV)/bin/pip" install --quiet --disable-pip-version-check -r checks/second/requirements.txt \
-		-r checks/api/requirements.txt -r checks/store/requirements.txt
+		-r checks/api/requirements.txt -r checks/store/requirements.txt -r checks/queue/requirements.txt
 	touch "$@"
 
 $(SIDE)/.ready: checks/side/requirements.txt

@@ -51,6 +51,8 @@ impl Client {
             .post(format!("{}{}", self.base, submission.path()))
             .header("Content-Type", submission.content_type())
             .header("Accept", "text/plain")
+            // Of a ledger with a queue: 202 where it is not recorded by then.
+            .header("Prefer", "wait=20")
             .header("Tally-Public-Key", submission.public_key.to_string())
             .header("Tally-Signature", submission.signature.to_string())
             .header("Tally-Counter", submission.counter.to_string())
@@ -65,7 +67,7 @@ impl Client {
         };
         match answer.await {
             Ok((200 | 201, receipt)) => Answer::Receipt(receipt),
-            Ok((status @ (408 | 429 | 500..), text)) => {
+            Ok((status @ (202 | 408 | 429 | 500..), text)) => {
                 Answer::Unknown(format!("{status}: {text}"))
             }
             Ok((status, problem)) => Answer::Refused { status, problem },

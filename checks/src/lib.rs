@@ -1,6 +1,6 @@
 //! Whole-system tests, faults, boundaries, vectors and the demo; never shipped.
 //!
-//! Here: what those tests share. Real parts: [`postgres`], [`service`], [`rig`] (all of a ledger), [`store`] (object stores).
+//! Here: what those tests share. Real parts: [`postgres`], [`service`], [`rig`] (all of a ledger), [`store`] (object stores), [`broker`] (Kafka).
 //! Between them: [`proxy`] (a network that breaks), [`crowd`] (clients at work on a rig).
 //! Making load: [`events`], [`variation`], [`submission`], [`worker`], [`driver`]. Judging:
 //! [`history`], [`oracle`], [`figures`]. Harm: [`forge`], [`corpus`]. Measuring: [`mod@bench`]. And the [`demo`] with its [`play`].
@@ -9,6 +9,7 @@
 
 pub mod bench;
 pub mod bin_path;
+pub mod broker;
 pub mod corpus;
 pub mod crowd;
 pub mod demo;

@@ -4,6 +4,7 @@
 //! checked). Each place overrides the one before; an unknown key is an error wherever it stands. No
 //! setting tells another time.
 
+mod consumer;
 mod error;
 mod url;
 
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, CommandFactory as _, Parser};
 use ledger::key::SigningKey;
-use ledger::limits::{PAYLOAD_BYTES_DEFAULT, ROOT_KEYS, SUBMISSION_EVENTS_DEFAULT};
+use ledger::limits::{PAYLOAD_BYTES_DEFAULT, SUBMISSION_EVENTS_DEFAULT};
 use ledger::names::{Origin, Workspace};
 use ledger::note::VerifierKey;
 use serde::Deserialize;
@@ -30,7 +31,10 @@ use crate::http::read;
 use crate::http::room::Room;
 use crate::http::tls::TlsSettings;
 use crate::keyfile;
+use crate::queue::{QueueConfig, QueueSettings};
 use crate::telemetry;
+pub use consumer::ConsumerConfig;
+pub(crate) use consumer::Footing;
 pub use error::ConfigError;
 use url::masked;
 
@@ -66,6 +70,7 @@ struct File {
     database: DatabaseSection,
     ingest: IngestSection,
     telemetry: telemetry::TelemetrySettings,
+    queue: QueueSettings,
     /// `tally-archiver` reads the same file, and checks its own section.
     archive: IgnoredAny,
 }
@@ -173,6 +178,8 @@ pub struct Settings {
     #[command(flatten)]
     telemetry: telemetry::TelemetrySettings,
     #[command(flatten)]
+    queue_settings: QueueSettings,
+    #[command(flatten)]
     door: DoorSettings,
 }
 
@@ -202,7 +209,7 @@ impl Settings {
     pub fn with_file(mut self) -> Result<Self, ConfigError> {
         let path = self.config.clone();
         let path = path.unwrap_or_else(|| PathBuf::from("tally.toml"));
-        let File { ledger, database, ingest, telemetry, archive: IgnoredAny } =
+        let File { ledger, database, ingest, telemetry, queue, archive: IgnoredAny } =
             match std::fs::read_to_string(&path) {
                 Ok(text) => toml::from_str(&text)
                     .map_err(|source| ConfigError::Form { path, source: Box::new(source) })?,
@@ -229,6 +236,7 @@ impl Settings {
         self.archive_url = self.archive_url.or(ingest.archive_url);
         self.read_connections = self.read_connections.or(ingest.read_connections);
         self.telemetry = self.telemetry.or(telemetry);
+        self.queue_settings = self.queue_settings.or(queue);
         let IngestSection { allow_plain_http, tls, limits, secrets, .. } = ingest;
         self.door = self.door.or(DoorSettings { allow_plain_http, tls, limits, secrets });
         Ok(self)
@@ -268,7 +276,7 @@ impl Settings {
         config.acts_workspace = self.access.acts_workspace()?;
         config.admin_tokens = self.access.admins()?;
         config.listen = self.listen.unwrap_or(LISTEN);
-        config.seal_verifier_key = seal_key(self.seal_verifier_key.as_deref(), &origin)?;
+        config.seal_verifier_key = consumer::seal_key(self.seal_verifier_key.as_deref(), &origin)?;
         config.limits = self.limits()?;
         let positive = |key, value: Option<usize>, default| match value.unwrap_or(default) {
             found @ 1..=4_096 => Ok(found),
@@ -296,55 +304,15 @@ impl Settings {
                          times: 37 at least, 48 where max_payload_bytes is 1048576",
             });
         }
-        config.max_keys = match self.max_keys.unwrap_or(MAX_KEYS) {
-            found @ ROOT_KEYS..=100_000 => found,
-            found => {
-                let bounds = "8 to 100000";
-                return Err(ConfigError::Bounds { key: "ingest.max_keys", found, bounds });
-            }
-        };
-        config.filter_mib = match self.filter_mib.unwrap_or(FILTER_MIB) {
-            found @ 0..=1_048_576 => found,
-            found => {
-                let bounds = "0 to 1048576";
-                return Err(ConfigError::Bounds { key: "ingest.filter_mib", found, bounds });
-            }
-        };
-        if self.archive_url.is_some() && config.seal_verifier_key.is_none() {
-            return Err(ConfigError::Missing {
-                key: "ingest.seal_verifier_key",
-                variable: "TALLY_INGEST_SEAL_VERIFIER_KEY",
-            });
-        }
+        config.max_keys = self.max_keys()?;
+        config.filter_mib = self.filter_mib()?;
+        self.check_archive()?;
         config.archive_url = self.archive_url;
         config.read_connections = self.read_connections.unwrap_or(READ_CONNECTIONS).max(1);
         config.door = self.door.into_config(config.listen, config.limits.max_events())?;
         config.telemetry = self.telemetry.into_config().map_err(ConfigError::Telemetry)?;
+        config.broker = self.queue_settings.into_config()?;
         Ok(config)
-    }
-
-    fn limits(&self) -> Result<Limits, ConfigError> {
-        let bytes = self.max_payload_bytes.unwrap_or(PAYLOAD_BYTES_DEFAULT);
-        let events = self.max_events.unwrap_or(SUBMISSION_EVENTS_DEFAULT);
-        let bounds = |key, found, bounds| ConfigError::Bounds { key, found, bounds };
-        Limits::new(bytes, SUBMISSION_EVENTS_DEFAULT).ok_or(bounds(
-            "ingest.max_payload_bytes",
-            bytes,
-            "1 to 1048576",
-        ))?;
-        Limits::new(bytes, events).ok_or(bounds("ingest.max_events", events, "1 to 1000"))
-    }
-}
-
-fn seal_key(text: Option<&str>, origin: &Origin) -> Result<Option<VerifierKey>, ConfigError> {
-    let Some(text) = text else {
-        return Ok(None);
-    };
-    let key: VerifierKey = text.parse()?;
-    if key.name() == origin.as_str() {
-        Ok(Some(key))
-    } else {
-        Err(ConfigError::SealKeyName { found: key.name().to_owned(), origin: origin.clone() })
     }
 }
 
@@ -383,6 +351,7 @@ impl fmt::Display for Settings {
         let connections = self.read_connections.unwrap_or(READ_CONNECTIONS);
         writeln!(f, "read_connections = {connections}")?;
         write!(f, "{}", self.door)?;
+        write!(f, "\n{}", self.queue_settings)?;
         write!(f, "\n{}", self.telemetry)
     }
 }
@@ -428,6 +397,8 @@ pub struct Config {
     pub read_connections: u32,
     /// Logs, traces, and where metrics are shown.
     pub telemetry: telemetry::Config,
+    /// The queue between API and chain; none where submissions are recorded at once.
+    pub broker: Option<QueueConfig>,
     /// TLS, limits and secrets.
     pub door: DoorConfig,
 }
@@ -460,6 +431,7 @@ impl Config {
             archive_url: None,
             read_connections: READ_CONNECTIONS,
             telemetry: telemetry::Config::default(),
+            broker: None,
             door: DoorConfig::default(),
         }
     }

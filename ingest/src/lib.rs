@@ -1,7 +1,7 @@
 //! The service that accepts signed submissions over HTTP and chains them into Postgres.
 //!
 //! Here: [`accept`] (pure: a body becomes a submission or a refusal), [`chain`] (the queue, the
-//! pure plan, the one ordered effect), [`store`] (Postgres), [`http`] (the edge), [`service`]
+//! pure plan, the one ordered effect), [`store`] (Postgres), [`http`] (the edge), [`queue`] (a broker between the two, where there is one), [`service`]
 //! (all of it, started and stopped), [`metrics`] and [`telemetry`] (what operators see), [`config`],
 //! [`keyfile`] and [`cli`] (the commands of `tally-ingest`, those of a client included).
 //!
@@ -18,6 +18,7 @@ pub mod config;
 pub mod http;
 pub mod keyfile;
 pub mod metrics;
+pub mod queue;
 pub mod sealed;
 pub mod service;
 pub mod store;

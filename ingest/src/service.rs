@@ -20,17 +20,20 @@ use tokio::task::JoinHandle;
 use crate::access::{ActError, KnownKeys, Porter, Recorder, acts};
 use crate::chain::{Committer, Days, Probe, Writer};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Footing};
 use crate::http::crowd::Crowd;
 use crate::http::door::DoorConfig;
 use crate::http::hmac::Custodian;
 use crate::http::listen::Door;
+use crate::http::queued::Queueing;
 use crate::http::rate::Rate;
 use crate::http::ready::Readiness;
 use crate::http::room::Room;
 use crate::http::tls::{Tls, TlsError};
 use crate::http::{self, App};
 use crate::metrics::Metrics;
+use crate::queue::kafka::KafkaSettingsError;
+use crate::queue::run::Consuming;
 use crate::sealed::{self, SealedError};
 use crate::store::{self, StoreError};
 
@@ -60,6 +63,9 @@ pub enum StartError {
     /// The database is not the ledger that the archive has sealed, or that cannot be told.
     #[error(transparent)]
     Sealed(#[from] SealedError),
+    /// The queue's settings.
+    #[error(transparent)]
+    Queue(#[from] KafkaSettingsError),
     /// Certificate or key.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -81,6 +87,12 @@ pub enum StartError {
          and that failed: {0}"
     )]
     Restored(#[from] ActError),
+    /// The same, of a consumer: the service has to put it on record first.
+    #[error(
+        "the database was made from the archive, which is not on record yet: start `tally-ingest serve` \
+         once, it puts it on record"
+    )]
+    Untold,
     /// The address is not free, or not this machine's.
     #[error("cannot listen on {address}: {source}")]
     Listen {
@@ -103,31 +115,15 @@ impl Service {
         probe: Arc<dyn Probe>,
     ) -> Result<Running, StartError> {
         let address = config.listen;
+        let ground = Ground::lay(config.footing(), &clock, &probe).await?;
+        let Ground { committer, writers, readers, metrics, keeper } = ground;
+        let read_url = config.database_read_url.as_deref().unwrap_or(&config.database_url);
         let DoorConfig { tls, limits: edge, secrets } = config.door;
         let tls = tls.map(Tls::read).transpose()?.map(Arc::new);
-        let read_url = config.database_read_url.as_deref().unwrap_or(&config.database_url);
-        store::check_login(&config.database_url, &config.origin, true).await?;
-        store::check_login(read_url, &config.origin, false).await?;
-        let readers = store::readers(read_url, config.read_connections)?;
         let custodian = config.custodian_key.public();
         if !acts::check(&readers, &config.acts_workspace, &custodian).await? {
             let workspace = config.acts_workspace;
             return Err(StartError::Custodian { workspace, key: custodian });
-        }
-        let shards = u32::try_from(config.shards).unwrap_or(u32::MAX);
-        let writers = store::writers(&config.database_url, shards.saturating_add(2))?;
-        // Of the database that is written to: another one may be behind it, or before it.
-        if let (Some(url), Some(key)) = (config.archive_url, &config.seal_verifier_key) {
-            let (key, origin) = (key.clone(), config.origin.clone());
-            let heads = tokio::task::spawn_blocking(move || sealed::heads(&url, &key, &origin));
-            match heads.await {
-                Ok(heads) => sealed::compare(&writers, &heads?).await?,
-                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-            }
-        } else {
-            tracing::warn!(
-                "`ingest.archive_url` is not set: nobody checks that this is the ledger"
-            );
         }
         // Of their own: whoever makes a token waits for its act, which waits for a writer.
         let registrars = store::writers(&config.database_url, REGISTRARS)?;
@@ -145,19 +141,7 @@ impl Service {
             }
         };
 
-        let metrics = Arc::new(Metrics::default());
-        let committer = Committer {
-            origin: config.origin.clone(),
-            pool: writers.clone(),
-            clock: Arc::clone(&clock),
-            probe: Arc::clone(&probe),
-            metrics: Arc::clone(&metrics),
-            max_keys: config.max_keys,
-            days: Arc::new(Days::new(config.filter_mib * 1_048_576)),
-            seen: Arc::default(),
-        };
         let known = KnownKeys::new(doorkeepers.clone(), Arc::clone(&committer.seen));
-        let keeper = tokio::spawn(keep_days(Arc::clone(&committer.days), writers.clone()));
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let writer = Arc::new(Writer::start(
             &committer,
@@ -178,7 +162,18 @@ impl Service {
             store::restores::told(&registrars, &restore, clock.now()).await?;
             tracing::warn!(at = %restore.at, "the database was made from the archive: put on record");
         }
+        let queueing = match &config.broker {
+            None => None,
+            Some(broker) => {
+                Some(Queueing::start(broker, &config.database_url, &config.limits, &committer)?)
+            }
+        };
+        let (queue, consuming, watching) = match queueing {
+            None => (None, None, None),
+            Some((queue, consuming, watching)) => (Some(queue), consuming, Some(watching)),
+        };
         let app = Arc::new(App {
+            queue,
             receipts: NoteSigner::receipt(&config.origin, config.receipt_key),
             origin: config.origin,
             seal_verifier_key: config.seal_verifier_key,
@@ -225,15 +220,72 @@ impl Service {
             metrics: Arc::clone(&app.metrics),
         };
         let serving = tokio::spawn(http::listen::serve(listener, door, stopped));
-        let keepers = [Some(keeper), reloading].into_iter().flatten().collect();
+        let keepers = [Some(keeper), reloading, watching].into_iter().flatten().collect();
         Ok(Running {
             local_addr,
             stop,
             serving,
             keepers,
+            consuming,
             app,
             pools: [readers, registrars, doorkeepers, porters, writers],
         })
+    }
+}
+
+/// What the service and a consumer alone stand on: the database, and that it is the ledger.
+pub(crate) struct Ground {
+    /// Records.
+    pub(crate) committer: Committer,
+    /// Its connections.
+    pub(crate) writers: PgPool,
+    /// Connections for reading.
+    pub(crate) readers: PgPool,
+    /// What is counted.
+    pub(crate) metrics: Arc<Metrics>,
+    /// Looks at the days.
+    pub(crate) keeper: JoinHandle<()>,
+}
+
+impl Ground {
+    /// Checks the database, and that it is the ledger that the archive has sealed.
+    pub(crate) async fn lay(
+        config: Footing<'_>,
+        clock: &Arc<dyn Clock>,
+        probe: &Arc<dyn Probe>,
+    ) -> Result<Self, StartError> {
+        let Footing { origin, database_url, .. } = config;
+        let read_url = config.database_read_url.unwrap_or(database_url);
+        store::check_login(database_url, origin, true).await?;
+        store::check_login(read_url, origin, false).await?;
+        let readers = store::readers(read_url, config.read_connections)?;
+        let writers = store::writers(database_url, config.transactions)?;
+        // Of the database that is written to: another one may be behind it, or before it.
+        if let (Some(url), Some(key)) = (config.archive_url, config.seal_verifier_key) {
+            let (url, key, origin) = (url.to_owned(), key.clone(), origin.clone());
+            let heads = tokio::task::spawn_blocking(move || sealed::heads(&url, &key, &origin));
+            match heads.await {
+                Ok(heads) => sealed::compare(&writers, &heads?).await?,
+                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+            }
+        } else {
+            tracing::warn!(
+                "`ingest.archive_url` is not set: nobody checks that this is the ledger"
+            );
+        }
+        let metrics = Arc::new(Metrics::default());
+        let committer = Committer {
+            origin: origin.clone(),
+            pool: writers.clone(),
+            clock: Arc::clone(clock),
+            probe: Arc::clone(probe),
+            metrics: Arc::clone(&metrics),
+            max_keys: config.max_keys,
+            days: Arc::new(Days::new(config.filter_mib * 1_048_576)),
+            seen: Arc::default(),
+        };
+        let keeper = tokio::spawn(keep_days(Arc::clone(&committer.days), writers.clone()));
+        Ok(Self { committer, writers, readers, metrics, keeper })
     }
 }
 
@@ -262,6 +314,7 @@ pub struct Running {
     stop: watch::Sender<bool>,
     serving: JoinHandle<()>,
     keepers: Vec<JoinHandle<()>>,
+    consuming: Option<Consuming>,
     app: Arc<App>,
     pools: [PgPool; 5],
 }
@@ -283,6 +336,11 @@ impl Running {
         if tokio::time::timeout(DRAIN, &mut self.serving).await.is_err() {
             tracing::warn!("open requests were cut off");
             self.serving.abort();
+        }
+        if let Some(consuming) = self.consuming
+            && tokio::time::timeout(FLUSH, consuming.stop()).await.is_err()
+        {
+            tracing::warn!("what was taken from the queue is not recorded: it is taken again");
         }
         if tokio::time::timeout(FLUSH, self.app.writer.drain()).await.is_err() {
             tracing::warn!("queued submissions were not recorded, their clients were told nothing");

@@ -25,8 +25,9 @@ use super::step::{Probe, Step};
 use crate::accept::Submission;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
+use crate::queue::worker::Batch;
 use crate::store::rows::PlanRows;
-use crate::store::{StoreError, day, erasure, write};
+use crate::store::{StoreError, day, erasure, queue, write};
 
 /// How long a try may take. Postgres ends a statement earlier: a connection that says nothing for so
 /// long is dead, and nobody was told (a switch that died, a host that is gone).
@@ -81,13 +82,33 @@ impl Committer {
     pub async fn record(
         &self,
         group: Arc<[Submission]>,
+        care: Care,
+    ) -> Result<(Vec<Result<Verdict, Refused>>, Care), StoreError> {
+        self.record_all(group, care, None).await
+    }
+
+    /// Records what was taken from a queue, and with it how far that is recorded and what of it was
+    /// refused. No verdicts where an earlier try, of which nobody knew, had recorded it already.
+    pub async fn record_batch(
+        &self,
+        group: Arc<[Submission]>,
+        batch: &Batch,
+        care: Care,
+    ) -> Result<(Vec<Result<Verdict, Refused>>, Care), StoreError> {
+        self.record_all(group, care, Some(batch)).await
+    }
+
+    async fn record_all(
+        &self,
+        group: Arc<[Submission]>,
         mut care: Care,
+        batch: Option<&Batch>,
     ) -> Result<(Vec<Result<Verdict, Refused>>, Care), StoreError> {
         let mut attempt = 1;
         // Whether the commit of an earlier try may have been done.
         let mut unknown = false;
         loop {
-            match self.try_record(&group, care).await {
+            match self.try_record(&group, care, batch).await {
                 Ok(Tried::Decided(verdicts)) => return Ok((verdicts, care)),
                 Ok(Tried::OtherDay) => care = Care::Look,
                 Err(error) if error.is_retryable() && attempt < ATTEMPTS => {
@@ -112,9 +133,15 @@ impl Committer {
         }
     }
 
-    async fn try_record(&self, group: &Arc<[Submission]>, care: Care) -> Result<Tried, StoreError> {
+    async fn try_record(
+        &self,
+        group: &Arc<[Submission]>,
+        care: Care,
+        batch: Option<&Batch>,
+    ) -> Result<Tried, StoreError> {
         let mut connection = self.pool.acquire().await?;
-        let tried = tokio::time::timeout(TRY, self.try_on(&mut connection, group, care)).await;
+        let trying = self.try_on(&mut connection, group, care, batch);
+        let tried = tokio::time::timeout(TRY, trying).await;
         tried.unwrap_or_else(|_| {
             // It may never say anything again: given back, it would be waited for.
             connection.close_on_drop();
@@ -128,6 +155,7 @@ impl Committer {
         connection: &mut PgConnection,
         group: &Arc<[Submission]>,
         care: Care,
+        batch: Option<&Batch>,
     ) -> Result<Tried, StoreError> {
         let mut watch = self.metrics.stopwatch();
         let mut at = |step| {
@@ -137,6 +165,12 @@ impl Committer {
         let closed = self.days.closed();
         let mut transaction = connection.begin().await?;
         at(Step::Begun);
+        // Before anything else: who waits here has no lock that others may wait for.
+        if let Some(batch) = batch
+            && !batch.is_next(queue::hold(&mut transaction, &batch.claim).await?)?
+        {
+            return Ok(Tried::Decided(Vec::new()));
+        }
 
         // The fence before the heads, so that the archiver waits for nobody who waits for a head.
         let (not_before, database) = write::lock_fence(&mut transaction).await?;
@@ -172,6 +206,13 @@ impl Committer {
         let known = Known { not_before, max_keys: self.max_keys, chains };
         let (plan, rows) = self.decide(group, known, now).await;
         at(Step::Planned);
+        if let Some(batch) = batch {
+            let refused = batch.refused(group, &plan.verdicts, now)?;
+            queue::keep(&mut transaction, &batch.claim, &batch.letters).await?;
+            queue::keep(&mut transaction, &batch.claim, &refused).await?;
+            queue::advance(&mut transaction, &batch.claim, batch.to, &batch.digest).await?;
+            at(Step::Moved);
+        }
         if plan.records.is_empty() {
             // What is recorded already may be no further than this server: the commit waits for its
             // replicas, as that of the record should have.

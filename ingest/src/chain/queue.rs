@@ -198,6 +198,9 @@ async fn answer(
                 StoreError::Database(_)
                 | StoreError::Appeared { .. }
                 | StoreError::Corrupt { .. }
+                | StoreError::ClaimedAnew { .. }
+                | StoreError::Elsewhere { .. }
+                | StoreError::ClockBehind(_)
                 | StoreError::Migrate(_)
                 | StoreError::Schema { .. }
                 | StoreError::Role { .. }

@@ -26,10 +26,21 @@ pub enum Step {
     Committed,
     /// The receipt is signed and not yet sent.
     Signed,
+    /// A submission is to be put into the queue.
+    Putting,
+    /// The queue has stored it; nobody has been told.
+    Put,
+    /// Messages were taken from the queue and checked.
+    Taken,
+    /// The queue's position is written, with what was refused, and nothing committed.
+    Moved,
 }
 
 impl Step {
-    /// Every step, in order.
+    /// The steps of a submission that goes through a queue, beside those of [`Self::ALL`].
+    pub const QUEUED: [Self; 4] = [Self::Putting, Self::Put, Self::Taken, Self::Moved];
+
+    /// Every step of a submission that is recorded at once, in order.
     pub const ALL: [Self; 10] = [
         Self::Received,
         Self::Verified,
@@ -56,12 +67,16 @@ impl Step {
             Self::BeforeCommit => "before-commit",
             Self::Committed => "committed",
             Self::Signed => "signed",
+            Self::Putting => "putting",
+            Self::Put => "put",
+            Self::Taken => "taken",
+            Self::Moved => "moved",
         }
     }
 
     /// Reads a step's name.
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|step| step.name() == name)
+        Self::ALL.into_iter().chain(Self::QUEUED).find(|step| step.name() == name)
     }
 }
 
@@ -88,7 +103,7 @@ mod tests {
     #[test]
     fn all_steps_are_listed_in_order_and_read_back() {
         assert!(Step::ALL.is_sorted());
-        for step in Step::ALL {
+        for step in Step::ALL.into_iter().chain(Step::QUEUED) {
             assert_eq!(Step::parse(step.name()), Some(step));
         }
         assert_eq!(Step::parse("linked"), None);

@@ -27,6 +27,9 @@ use crate::accept::head::{COUNTER, PUBLIC_KEY, SIGNATURE};
 
 /// How long one request may take.
 const REQUEST: Duration = Duration::from_secs(40);
+/// Asks a ledger with a queue to answer once the submission is recorded (RFC 7240).
+const PREFER: &str = "prefer";
+const WAIT: &str = "wait=20";
 /// The first pause before the same bytes are sent again; it doubles up to [`PAUSE_MAX`].
 const PAUSE: Duration = Duration::from_millis(200);
 /// The longest pause.
@@ -135,6 +138,11 @@ pub(super) struct Signed {
 }
 
 impl Signed {
+    /// Its name.
+    pub(super) fn hash(&self) -> Digest {
+        self.hash
+    }
+
     /// Signs payloads; `body` is how they are sent.
     pub(super) fn new<'p>(
         origin: &Origin,
@@ -158,6 +166,14 @@ impl Signed {
             body,
         }
     }
+}
+
+/// What became of a submission that was sent.
+pub(super) enum Sent {
+    /// It is recorded.
+    Recorded(Box<Received>),
+    /// It is stored in the ledger's queue.
+    Queued,
 }
 
 /// A receipt that was checked, and its note.
@@ -227,6 +243,25 @@ impl Client {
         content_type: &str,
         signed: &Signed,
     ) -> Result<Received, CliError> {
+        match self.send_queued(path, content_type, signed, true).await? {
+            Sent::Recorded(received) => Ok(*received),
+            Sent::Queued => {
+                let seconds = self.args.give_up_after;
+                let last = "it is stored in the queue, and not recorded yet".to_owned();
+                Err(ClientError::NoAnswer { seconds, last }.into())
+            }
+        }
+    }
+
+    /// The same, where a ledger with a queue may only have stored it. `waits`: until it is recorded, by
+    /// sending it again, which records nothing twice.
+    pub(super) async fn send_queued(
+        &self,
+        path: &str,
+        content_type: &str,
+        signed: &Signed,
+        waits: bool,
+    ) -> Result<Sent, CliError> {
         let url = route(&self.args.url, path)?;
         let send = || {
             let request = self
@@ -238,17 +273,27 @@ impl Client {
                 .header(SIGNATURE, signed.signature.to_string())
                 .header(COUNTER, signed.counter.to_string())
                 .body(signed.body.clone());
-            tried(match &self.admin_token {
+            let request = match &self.admin_token {
                 Some(token) => request.bearer_auth(token.as_str()),
                 None => request,
-            })
+            };
+            tried(if waits { request.header(PREFER, WAIT) } else { request })
         };
-        let (_, note) = retry(self.args.give_up_after, send).await?;
+        let start = Instant::now();
+        let note = loop {
+            let (status, text) = retry(self.args.give_up_after, send).await?;
+            if status != StatusCode::ACCEPTED {
+                break text;
+            }
+            if !waits || start.elapsed() >= Duration::from_secs(self.args.give_up_after) {
+                return Ok(Sent::Queued);
+            }
+        };
         let received = self.check(signed, note)?;
         if let Some(dir) = &self.args.receipts {
             self.keep(dir, &received)?;
         }
-        Ok(received)
+        Ok(Sent::Recorded(Box::new(received)))
     }
 
     /// Whether the note is the ledger's receipt for exactly this submission.
@@ -390,6 +435,8 @@ fn problem_text(status: StatusCode, text: &str) -> String {
         detail: String,
         #[serde(default)]
         errors: Vec<Fault>,
+        /// Why the chain refused what was queued.
+        refusal: Option<Box<Problem>>,
     }
     #[derive(Deserialize)]
     struct Fault {
@@ -398,9 +445,12 @@ fn problem_text(status: StatusCode, text: &str) -> String {
         #[serde(default)]
         detail: String,
     }
-    let Ok(problem) = serde_json::from_str::<Problem>(text) else {
+    let Ok(mut problem) = serde_json::from_str::<Problem>(text) else {
         return format!("HTTP status {status}");
     };
+    if let Some(refusal) = problem.refusal.take() {
+        problem = *refusal;
+    }
     let mut told = format!("{} ({status}): {}", problem.title, problem.detail);
     for Fault { index, reason, detail } in problem.errors {
         let place = index.map_or(String::new(), |index| format!("event {index}: "));

@@ -2,9 +2,10 @@
 //!
 //! Here: the commands and the exit codes; `serve` (the service), `keys` (key files, workspaces,
 //! keys), `token` (tokens of administrators and readers), `submit` with its `state` (events),
-//! `erase` (requests to erase payloads), `client` (the HTTP that they share).
+//! `erase` (requests to erase payloads), `consume` (the queue and what was refused of it), `client` (the HTTP that they share).
 
 mod client;
+mod consume;
 mod erase;
 mod keys;
 mod serve;
@@ -17,6 +18,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use futures_util::FutureExt as _;
 
 use crate::config::{ConfigError, Settings};
 use crate::keyfile::KeyFileError;
@@ -25,6 +27,7 @@ use crate::service::StartError;
 use crate::store::StoreError;
 use crate::telemetry::ExportError;
 use client::ClientError;
+use consume::{LetterCommand, QueueCommand};
 use state::StateError;
 use submit::SubmitError;
 
@@ -43,6 +46,14 @@ struct Cli {
 enum Command {
     /// Run the service
     Serve(Box<ServeArgs>),
+    /// Record what is in the queue: beside `serve`, on as many machines as the topic has partitions
+    Consume(Box<ServeArgs>),
+    /// Show how far the queue is recorded, and go over a gap
+    #[command(subcommand)]
+    Queue(Box<QueueCommand>),
+    /// List and show what the chain refused of the queue, and put it on the queue again
+    #[command(subcommand)]
+    DeadLetters(Box<LetterCommand>),
     /// Bring the database's schema up to date and make the database that of the ledger
     Migrate(Box<ServeArgs>),
     /// Make a key: a PKCS#8 PEM file with mode 0600
@@ -149,7 +160,7 @@ impl CliError {
                 StoreError::Origin { .. } | StoreError::Schema { .. } | StoreError::Role { .. },
             )
             | Self::Start(StartError::Custodian { .. })
-            | Self::Start(StartError::Tls(_))
+            | Self::Start(StartError::Tls(_) | StartError::Queue(_))
             | Self::Start(StartError::Store(
                 StoreError::Origin { .. } | StoreError::Schema { .. } | StoreError::Role { .. },
             )) => 2,
@@ -184,6 +195,16 @@ fn run(command: Command) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match command {
         Command::Serve(args) => serve::serve(&runtime, *args),
+        Command::Consume(args) => consume::consume(&runtime, *args),
+        Command::Queue(command) => runtime.block_on(match *command {
+            QueueCommand::Show(args) => consume::show(args).boxed(),
+            QueueCommand::Move(args) => consume::move_position(args).boxed(),
+        }),
+        Command::DeadLetters(command) => runtime.block_on(match *command {
+            LetterCommand::List(args) => consume::list(args).boxed(),
+            LetterCommand::Show(args) => consume::show_letter(args).boxed(),
+            LetterCommand::Retry(args) => consume::retry(args).boxed(),
+        }),
         Command::Migrate(args) => serve::migrate(&runtime, *args),
         Command::Keygen(args) => keys::generate(&args.out),
         Command::AdminToken(args) => token::admin(&args),

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{CliError, ServeArgs, print};
+pub(super) use super::ServeArgs;
+use super::{CliError, print};
 use crate::chain::NoProbe;
 use crate::clock::SystemClock;
 use crate::config::Settings;
@@ -16,12 +17,12 @@ use crate::store;
 use crate::telemetry::Telemetry;
 
 /// How long the service may take to stop, the last spans included.
-const STOP: Duration = Duration::from_millis(9_900);
+pub(super) const STOP: Duration = Duration::from_millis(9_900);
 /// How long the last spans may take of that.
-const SPANS: Duration = Duration::from_secs(3);
+pub(super) const SPANS: Duration = Duration::from_secs(3);
 
 /// The settings; `None` where they were only to be printed.
-fn settings(args: ServeArgs) -> Result<Option<Settings>, CliError> {
+pub(super) fn settings(args: ServeArgs) -> Result<Option<Settings>, CliError> {
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     Settings::check_variables(names)?;
     let settings = args.settings.with_file()?;

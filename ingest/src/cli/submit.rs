@@ -16,7 +16,7 @@ use ledger::limits::SUBMISSION_EVENTS_DEFAULT;
 use ledger::names::Workspace;
 use ledger::submission::Counter;
 
-use super::client::{Client, ClientError, Received, ServiceArgs, Signed};
+use super::client::{Client, ClientError, Sent, ServiceArgs, Signed};
 use super::keys::parse_workspace;
 use super::state::{Pending, Position, State};
 use super::{CliError, print};
@@ -42,6 +42,9 @@ pub(super) struct SubmitArgs {
     next_counter: Option<Counter>,
     #[command(flatten)]
     service: ServiceArgs,
+    /// Where the ledger has a queue: wait until each submission is recorded, and keep its receipt
+    #[arg(long)]
+    wait: bool,
     /// Print one JSON object for each submission
     #[arg(long)]
     json: bool,
@@ -75,6 +78,9 @@ pub(super) enum SubmitError {
         /// What the system says.
         source: io::Error,
     },
+    /// It was waited for long enough, and is not recorded yet. The same command goes on waiting.
+    #[error("{0}: run the same command again to wait on")]
+    Queued(String),
     /// No counter is left.
     #[error("the key has no counter left: register a new one")]
     Counter,
@@ -93,9 +99,11 @@ pub(super) async fn submit(args: SubmitArgs) -> Result<(), CliError> {
     let client = Client::connect(args.service.clone()).await?;
     let mut state = State::open(state_path, &client.origin, &args.workspace, &key.public())?;
     let mut run = Run {
-        sender: Sender { client, workspace: args.workspace, key, json: args.json },
+        sender: Sender { client, workspace: args.workspace, key, wait: args.wait },
+        json: args.json,
         events: 0,
         submissions: 0,
+        queued: 0,
     };
     run.send_pending(&mut state).await?;
     if let Some(next) = args.next_counter {
@@ -110,16 +118,25 @@ pub(super) async fn submit(args: SubmitArgs) -> Result<(), CliError> {
         run.send_pending(&mut state).await?;
     }
     if !args.json {
-        let Run { events, submissions, .. } = run;
-        print(format_args!("{events} events recorded in {submissions} submissions"))?;
+        let Run { events, submissions, queued, .. } = run;
+        if submissions > 0 || queued == 0 {
+            print(format_args!("{events} events recorded in {submissions} submissions"))?;
+        }
+        if queued > 0 {
+            print(format_args!(
+                "{queued} submissions are stored in the queue, without a receipt yet"
+            ))?;
+        }
     }
     Ok(())
 }
 
 struct Run {
     sender: Sender,
+    json: bool,
     events: u64,
     submissions: u64,
+    queued: u64,
 }
 
 impl Run {
@@ -128,15 +145,27 @@ impl Run {
             return Ok(());
         };
         match self.sender.send(pending).await {
-            Ok(received) => {
+            Ok((_, Sent::Recorded(received))) => {
                 self.submissions += 1;
                 let receipt = &received.receipt;
                 self.events += receipt.last_seq.get() - receipt.first_seq.get() + 1;
                 state.settle()?;
-                if self.sender.json {
+                if self.json {
                     print(received.json())?;
                 }
                 Ok(())
+            }
+            Ok((hash, Sent::Queued)) if !self.sender.wait => {
+                self.queued += 1;
+                state.settle()?;
+                if self.json {
+                    print(serde_json::json!({ "submission": hash.to_string(), "queued": true }))?;
+                }
+                Ok(())
+            }
+            Ok((hash, Sent::Queued)) => {
+                let text = format!("submission {hash} is stored in the queue and not recorded yet");
+                Err(SubmitError::Queued(text).into())
             }
             Err(error @ CliError::Client(ClientError::Refused { .. })) => {
                 state.abandon()?;
@@ -151,12 +180,13 @@ struct Sender {
     client: Client,
     workspace: Workspace,
     key: SigningKey,
-    json: bool,
+    /// Whether to wait until what is queued is recorded.
+    wait: bool,
 }
 
 impl Sender {
     /// Signs again and sends: Ed25519 is deterministic, so the same body is the same submission.
-    async fn send(&self, pending: &Pending) -> Result<Received, CliError> {
+    async fn send(&self, pending: &Pending) -> Result<(Digest, Sent), CliError> {
         let counter = Counter::new(pending.counter).ok_or(SubmitError::Counter)?;
         let body = pending.body.as_bytes();
         let payloads = body.strip_suffix(b"\n").unwrap_or(body).split(|b| *b == b'\n');
@@ -169,7 +199,9 @@ impl Sender {
             body.to_vec(),
         );
         let path = format!("v1/workspaces/{}/events", self.workspace);
-        self.client.send(&path, "application/x-ndjson", &signed).await
+        let hash = signed.hash();
+        let sending = self.client.send_queued(&path, "application/x-ndjson", &signed, self.wait);
+        Ok((hash, sending.await?))
     }
 }
 

@@ -74,6 +74,20 @@ pub enum ConfigError {
     /// TLS, limits or secrets.
     #[error(transparent)]
     Door(#[from] DoorError),
+    /// Topics that cannot go together.
+    #[error("{0}")]
+    Queue(&'static str),
+    /// A topic or a group that Kafka has no such name for.
+    #[error("`{key}` is {name:?}: letters, digits, `.`, `_` and `-` are expected, 249 at most")]
+    QueueName {
+        /// Its key in the file.
+        key: &'static str,
+        /// What it is.
+        name: String,
+    },
+    /// A property that is not an operator's to set.
+    #[error("`queue.options` sets {0:?}: the ledger sets that itself, its promises stand on it")]
+    QueueOption(&'static str),
     /// Where spans are to be sent.
     #[error("`telemetry.otlp_endpoint`: {0}")]
     Telemetry(&'static str),

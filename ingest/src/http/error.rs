@@ -10,6 +10,7 @@ use ledger::chain::Refusal;
 use ledger::names::Seq;
 use ledger::time::Hour;
 use serde::Serialize;
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::coding;
@@ -18,6 +19,7 @@ use crate::accept::head::HeadError;
 use crate::accept::{self, EventError};
 use crate::chain::erasure::NotErasable;
 use crate::chain::{Refused, WriteError};
+use crate::queue::PutError;
 use crate::store::StoreError;
 
 /// Seconds after which a client should ask again where the service could not answer.
@@ -76,6 +78,7 @@ kinds! {
     TooManyKeys 409 "too-many-keys" "The workspace has as many keys as the ledger takes",
     NotErasable 409 "not-erasable" "An event cannot be erased",
     ChainFull 409 "chain-full" "The chain has no seq left",
+    SubmissionRefused 409 "submission-refused" "The submission was queued, and the chain refused it",
     InArchive 410 "in-archive" "The payload is in the archive, and not here any more",
     TooLarge 413 "too-large" "The body is too large",
     TooManyEvents 413 "too-many-events" "The submission has too many events",
@@ -91,6 +94,7 @@ kinds! {
     NotReady 503 "not-ready" "The service cannot record now",
     Overloaded 503 "overloaded" "Too much is waiting to be recorded",
     Unavailable 503 "unavailable" "The ledger's database does not answer",
+    QueueUnavailable 503 "queue-unavailable" "The queue does not answer",
     BehindReceipts 503 "behind-receipts" "The ledger's database is behind receipts that were given",
     ClockApart 503 "clock-apart" "The ledger's clock and its database's do not agree",
     ClockBehind 503 "clock-behind" "The ledger's clock is behind what it has recorded",
@@ -158,7 +162,7 @@ pub struct Fault {
 }
 
 /// An answer that says what went wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Problem {
     kind: Kind,
     detail: String,
@@ -167,6 +171,7 @@ pub struct Problem {
     errors: Vec<Fault>,
     retry_after: Option<u64>,
     recorded: Vec<CustodyReceipt>,
+    refusal: Option<Box<RawValue>>,
 }
 
 impl Problem {
@@ -180,6 +185,7 @@ impl Problem {
             errors: Vec::new(),
             retry_after: None,
             recorded: Vec::new(),
+            refusal: None,
         }
     }
 
@@ -202,6 +208,37 @@ impl Problem {
     pub(super) fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after = Some(seconds);
         self
+    }
+
+    /// What went wrong, as clients may branch on it.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The same, with the problem for which the chain refused the submission, as JSON.
+    pub(super) fn with_refusal(mut self, problem: Box<RawValue>) -> Self {
+        self.refusal = Some(problem);
+        self
+    }
+
+    /// As JSON (RFC 9457).
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(&self.body()).unwrap_or_default()
+    }
+
+    fn body(&self) -> Body<'_> {
+        let (status, _, title) = self.kind.row();
+        Body {
+            r#type: self.kind.uri(),
+            title,
+            status,
+            detail: &self.detail,
+            seq: self.seq.map(Seq::get),
+            hour: self.hour.map(|hour| hour.to_string()),
+            errors: &self.errors,
+            recorded: &self.recorded,
+            refusal: self.refusal.as_deref(),
+        }
     }
 
     /// The same, of a part of a body whose parts before it are recorded; `places` says where in
@@ -247,22 +284,16 @@ pub(super) struct Body<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     #[schema(required = false)]
     recorded: &'a [CustodyReceipt],
+    /// Of `submission-refused`: the problem for which the chain refused the submission.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>, nullable = false)]
+    refusal: Option<&'a RawValue>,
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let (status, _, title) = self.kind.row();
-        let body = Body {
-            r#type: self.kind.uri(),
-            title,
-            status,
-            detail: &self.detail,
-            seq: self.seq.map(Seq::get),
-            hour: self.hour.map(|hour| hour.to_string()),
-            errors: &self.errors,
-            recorded: &self.recorded,
-        };
-        let mut response = (self.kind.status(), Json(body)).into_response();
+        let (status, ..) = self.kind.row();
+        let mut response = (self.kind.status(), Json(self.body())).into_response();
         let headers = response.headers_mut();
         let problem = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, problem);
@@ -417,6 +448,25 @@ impl From<WriteError> for Problem {
                 Kind::Unavailable,
                 format!("{detail}: send the same bytes again, they are recorded once"),
             ),
+        }
+    }
+}
+
+impl From<PutError> for Problem {
+    /// The error's own text may tell of hosts: it stays in the log.
+    fn from(error: PutError) -> Self {
+        match error {
+            PutError::Full => {
+                Self::new(Kind::Overloaded, format!("{error}: send the same again later"))
+            }
+            PutError::Unknown(_) => {
+                tracing::warn!(%error, "not queued");
+                Self::new(
+                    Kind::QueueUnavailable,
+                    "the queue did not say that it has stored the submission: send the same bytes \
+                     again, they are recorded once",
+                )
+            }
         }
     }
 }

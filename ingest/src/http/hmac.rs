@@ -8,11 +8,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
-use axum::http::{HeaderMap, HeaderName, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use ledger::chain::Role;
@@ -25,13 +26,15 @@ use super::App;
 use super::body::{self, Body};
 use super::crowd::Turn;
 use super::error::{Kind, Problem};
-use super::observe::Receipted;
+use super::observe::{self, Receipted};
+use super::queued::{Queued, QueuedAnswer};
 use super::rate::Caller;
-use super::submit;
+use super::{prefer, submit};
 use crate::accept::custody::{self, NotSigned, Part};
 use crate::accept::secrets::{self, Secret};
 use crate::accept::{Refused, cloudevents};
 use crate::chain::{Step, WriteError};
+use crate::queue::Message;
 use crate::store::read;
 use crate::telemetry::span;
 
@@ -89,10 +92,14 @@ pub(crate) struct CustodyReceipt {
 pub(super) struct IngestAnswer {
     /// True.
     ok: bool,
-    /// Events recorded.
+    /// Events recorded, or queued.
     count: usize,
     /// A receipt for each submission that they became.
     receipts: Vec<CustodyReceipt>,
+    /// Submissions that are stored in the queue and not recorded yet: the answer's status is 202 then.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    queued: Vec<QueuedAnswer>,
 }
 
 /// Records events of one or more workspaces for a client that shares a secret.
@@ -111,6 +118,8 @@ pub(super) async fn ingest(
         return Err(not_authentic());
     }
     let turn = Turn::of(request.extensions());
+    let (patience, trace) = (prefer::wait(headers), observe::trace_headers(headers));
+    let until = Instant::now() + patience;
     let Body { bytes, memory } = body::read(&app, request).await?;
     app.probe.at(Step::Received);
     let shared = Arc::clone(&app);
@@ -142,6 +151,7 @@ pub(super) async fn ingest(
     }
 
     let mut receipts = Vec::with_capacity(parts.len());
+    let mut queued = Vec::new();
     // The log names the last one.
     let mut receipted = None;
     let last = parts.len().saturating_sub(1);
@@ -153,8 +163,19 @@ pub(super) async fn ingest(
         let Some(memory) = memory.split(share) else {
             return Err(Problem::from(WriteError::Full).after(&indexes, receipts));
         };
-        match submit::deliver(&app, submission, memory).await {
-            Ok((verdict, receipt)) => {
+        let delivered = match &app.queue {
+            None => submit::deliver(&app, submission, memory)
+                .await
+                .map(|(verdict, receipt)| Queued::Chained(verdict, receipt)),
+            Some(queue) => {
+                let message = Message::of_payloads(&submission, app.clock.now());
+                let patience = until.saturating_duration_since(Instant::now());
+                queue.enqueue(&app, &submission, message, &trace, patience, memory).await
+            }
+        };
+        match delivered {
+            Ok(Queued::Waiting(answer)) => queued.push(answer),
+            Ok(Queued::Chained(verdict, receipt)) => {
                 let recorded_at = verdict.recorded.recorded_at;
                 receipted = Some(Receipted { submission: hash, recorded_at });
                 receipts.push(CustodyReceipt {
@@ -170,7 +191,9 @@ pub(super) async fn ingest(
             Err(problem) => return Err(problem.after(&indexes, receipts)),
         }
     }
-    let mut response = Json(IngestAnswer { ok: true, count, receipts }).into_response();
+    let status = if queued.is_empty() { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let answer = IngestAnswer { ok: true, count, receipts, queued };
+    let mut response = (status, Json(answer)).into_response();
     if let Some(receipted) = receipted {
         response.extensions_mut().insert(receipted);
     }

@@ -20,9 +20,12 @@ pub mod hmac;
 mod keys;
 pub mod limits;
 pub mod listen;
+pub mod node;
 mod observe;
 pub mod openapi;
 mod pages;
+mod prefer;
+pub mod queued;
 pub mod rate;
 pub mod read;
 pub mod ready;
@@ -57,6 +60,7 @@ use crate::metrics::{self, Metrics};
 use error::{Kind, Problem};
 use hmac::Custodian;
 use limits::EdgeLimits;
+use queued::Queueing;
 use rate::Rate;
 use ready::Readiness;
 use room::Room;
@@ -124,6 +128,8 @@ pub struct App {
     pub acts: Recorder,
     /// Records submissions.
     pub writer: Arc<Writer>,
+    /// The queue between here and the chain, where there is one.
+    pub queue: Option<Queueing>,
     /// The ledger's clock.
     pub clock: Arc<dyn Clock>,
     /// Is told of every step.
@@ -206,6 +212,9 @@ async fn private_metrics(State(app): State<Arc<App>>) -> Response {
 /// All figures, those first that are only known when somebody asks.
 async fn show_metrics(app: &App) -> Response {
     ready::checks(app).await;
+    if let Some(consumer) = app.queue.as_ref().and_then(|queue| queue.consumer.as_ref()) {
+        consumer.measure();
+    }
     let free = app.memory.available_permits();
     app.metrics.body_memory_is(app.memory_kib.saturating_sub(free).saturating_mul(1_024));
     app.metrics.answer_memory_is(app.room.taken());

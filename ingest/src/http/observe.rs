@@ -105,7 +105,7 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
 }
 
 /// The headers that join a trace: all that is needed once the request is on its way.
-fn trace_headers(headers: &HeaderMap) -> HeaderMap {
+pub(super) fn trace_headers(headers: &HeaderMap) -> HeaderMap {
     let mut kept = HeaderMap::new();
     for name in ["traceparent", "tracestate"] {
         for value in headers.get_all(name) {

@@ -1,6 +1,7 @@
 //! What shows: the ledger itself, heads, entries, submissions, keys, health.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
@@ -20,10 +21,11 @@ use super::answer::{
 };
 use super::auth::no_workspace;
 use super::error::{Kind, Problem};
-use super::{App, InWorkspace, wants_text};
+use super::{App, InWorkspace, prefer, queued, wants_text};
 use crate::accept::Limits;
-use crate::store::StoreError;
+use crate::queue::outcomes::Outcome;
 use crate::store::read::{self, EntryRow};
+use crate::store::{self, StoreError};
 
 /// Entries in an answer, where the client does not say.
 const ENTRIES_DEFAULT: u16 = 100;
@@ -79,15 +81,47 @@ pub(super) async fn head(
     })
 }
 
+/// How long a client waits for what becomes of a queued submission.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wait {
+    wait: Option<u64>,
+}
+
 pub(super) async fn submission(
     State(app): State<Arc<App>>,
     InWorkspace { workspace, item }: InWorkspace,
+    wait: Result<Query<Wait>, QueryRejection>,
     headers: HeaderMap,
 ) -> Answer {
-    let not_found = || Problem::new(Kind::NotFound, "no submission of this hash is recorded here");
+    let bad = format!("wait is a number of seconds from 0 to {}", prefer::MOST);
+    let bad = || Problem::new(Kind::BadRequest, bad.as_str());
+    let Query(Wait { wait }) = wait.map_err(|_| bad())?;
+    let wait = Some(wait.unwrap_or(0)).filter(|wait| *wait <= prefer::MOST).ok_or_else(bad)?;
+    let not_found = || {
+        let detail = if app.queue.is_some() {
+            "no submission of this hash is recorded here, or refused: one that was answered with 202 \
+             waits in the queue still"
+        } else {
+            "no submission of this hash is recorded here"
+        };
+        Problem::new(Kind::NotFound, detail)
+    };
     let hash = Digest::parse(&item).map_err(|_| not_found())?;
-    let recorded =
-        read::submission(&app.readers, &workspace, &hash).await?.ok_or_else(not_found)?;
+    let mut found = read::submission(&app.readers, &workspace, &hash).await?;
+    if found.is_none() {
+        if let Some(problem) = store::queue::refusal(&app.readers, &workspace, &hash).await? {
+            return Err(queued::refused(&problem));
+        }
+        let queue = app.queue.as_ref().filter(|_| wait > 0).ok_or_else(not_found)?;
+        let patience = Duration::from_secs(wait);
+        match queue.outcomes.wait(&workspace, &hash, app.clock.now(), patience).await {
+            None => {}
+            Some(Outcome::Recorded(recorded)) => found = Some(recorded),
+            Some(Outcome::Refused(problem)) => return Err(queued::refused(&problem)),
+        }
+    }
+    let recorded = found.ok_or_else(not_found)?;
     let receipt = recorded.receipt(&app.origin, &workspace, hash);
     let receipt = sign(&receipt.to_body(), &[&app.receipts]);
     Ok(if wants_text(&headers) {

@@ -67,17 +67,24 @@ pub(super) struct Checks {
     schema: Check,
     /// The clock is not behind what is recorded.
     clock: Check,
+    /// The broker answers and has its topic, and no partition that this process consumes is stopped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue: Option<Check>,
 }
 
 impl Checks {
+    fn named(&self) -> impl Iterator<Item = (&'static str, &Check)> {
+        [("database", &self.database), ("schema", &self.schema), ("clock", &self.clock)]
+            .into_iter()
+            .chain(self.queue.iter().map(|queue| ("queue", queue)))
+    }
+
     fn is_ready(&self) -> bool {
-        [&self.database, &self.schema, &self.clock].iter().all(|check| **check == Check::OK)
+        self.named().all(|(_, check)| *check == Check::OK)
     }
 
     fn detail(&self) -> String {
-        let named =
-            [("database", &self.database), ("schema", &self.schema), ("clock", &self.clock)];
-        let down = named.iter().filter_map(|(name, check)| Some((name, check.detail.as_ref()?)));
+        let down = self.named().filter_map(|(name, check)| Some((name, check.detail.as_ref()?)));
         let down: Vec<_> = down.map(|(name, detail)| format!("{name}: {detail}")).collect();
         down.join("; ")
     }
@@ -134,11 +141,13 @@ pub(super) async fn checks(app: &App) -> Checks {
         return checks.clone();
     }
     let must_write = last.took_writes.is_none_or(|at| at.elapsed() > WRITES);
-    let probed = tokio::time::timeout(PATIENCE, probe(app, must_write)).await;
+    let probed = tokio::time::timeout(PATIENCE, probe(app, must_write));
+    let (probed, queue) = tokio::join!(probed, queue(app));
     let checks = probed.unwrap_or_else(|_| {
         let detail = format!("it did not answer within {} seconds", PATIENCE.as_secs());
         database_down(detail)
     });
+    let checks = Checks { queue, ..checks };
     app.metrics.database_is(checks.database == Check::OK);
     if checks.database != Check::OK {
         last.took_writes = None;
@@ -150,7 +159,21 @@ pub(super) async fn checks(app: &App) -> Checks {
 }
 
 fn database_down(detail: impl Into<String>) -> Checks {
-    Checks { database: Check::down(detail), schema: Check::UNKNOWN, clock: Check::UNKNOWN }
+    let database = Check::down(detail);
+    Checks { database, schema: Check::UNKNOWN, clock: Check::UNKNOWN, queue: None }
+}
+
+/// The broker, and what this process consumes of it.
+async fn queue(app: &App) -> Option<Check> {
+    let queueing = app.queue.as_ref()?;
+    let answered = queueing.queue.check(PATIENCE).await;
+    app.metrics.broker().is(answered.is_ok());
+    let faults = queueing.consumer.as_ref().map(|consumer| consumer.faults()).unwrap_or_default();
+    Some(match answered {
+        Err(detail) => Check::down(detail),
+        Ok(()) if faults.is_empty() => Check::OK,
+        Ok(()) => Check::down(faults.join("; ")),
+    })
 }
 
 async fn probe(app: &App, must_write: bool) -> Checks {
@@ -178,7 +201,7 @@ async fn probe(app: &App, must_write: bool) -> Checks {
     } else {
         Check::OK
     };
-    Checks { database, schema, clock: clock(app, state.not_before) }
+    Checks { database, schema, clock: clock(app, state.not_before), queue: None }
 }
 
 /// The clock against the newest time that is known without a look at every workspace.

@@ -15,13 +15,16 @@ use super::auth::{Admin, hide_workspace};
 use super::body::{self, Body};
 use super::crowd::Turn;
 use super::error::{Kind, Problem};
-use super::observe::Receipted;
+use super::observe::{self, Receipted};
+use super::prefer;
+use super::queued::Queued;
 use super::rate::{Caller, TooFast};
 use super::{App, InWorkspace, wants_text};
 use crate::accept::{Form, Head, Purpose, Submission, accept};
 use crate::access::known::unknown_key;
 use crate::chain::plan::Verdict;
 use crate::chain::{Step, WriteError};
+use crate::queue::Message;
 use crate::telemetry::span;
 
 /// How long a client waits to hear what became of its submission.
@@ -83,10 +86,12 @@ async fn submit(
     let wants_text = wants_text(headers);
     let head = Head::read(|name| headers.get_all(name).iter().map(|value| value.as_bytes()))?;
     let turn = Turn::of(request.extensions());
+    let patience = prefer::wait(headers);
+    let trace = observe::trace_headers(headers);
     let Body { bytes, memory } = body::read(app, request).await?;
     app.probe.at(Step::Received);
-    let shared = Arc::clone(app);
-    let checking = move || accept(&shared.origin, &purpose, head, form, &bytes, &shared.limits);
+    let (shared, body) = (Arc::clone(app), bytes.clone());
+    let checking = move || accept(&shared.origin, &purpose, head, form, &body, &shared.limits);
     let checked = span::check();
     let (submission, memory) = app.busy(memory, checking).await?;
     drop(checked);
@@ -104,7 +109,19 @@ async fn submit(
     }
 
     let hash = submission.hash;
-    let (verdict, receipt) = deliver(app, submission, memory).await?;
+    // What changes keys, or asks for an erasure, is recorded at once: whoever does it hears that it is
+    // in force, and it waits behind nothing.
+    let queue = app.queue.as_ref().filter(|_| submission.acts.ledger_event().is_none());
+    let (verdict, receipt) = match queue {
+        None => deliver(app, submission, memory).await?,
+        Some(queue) => {
+            let message = Message::of(&submission, form, bytes, app.clock.now());
+            match queue.enqueue(app, &submission, message, &trace, patience, memory).await? {
+                Queued::Chained(verdict, receipt) => (verdict, receipt),
+                Queued::Waiting(answer) => return Ok(answer.into_response(wants_text)),
+            }
+        }
+    };
     let status = if verdict.is_new { StatusCode::CREATED } else { StatusCode::OK };
     let receipted = Receipted { submission: hash, recorded_at: verdict.recorded.recorded_at };
     let mut response = if wants_text {

@@ -6,6 +6,7 @@
 //! the number of series has a bound whatever is sent. Not here: what is worth an alert (see
 //! `docs/operating/watching.md`).
 
+mod broker;
 mod process;
 #[cfg(test)]
 mod tests;
@@ -80,6 +81,7 @@ pub struct Metrics {
     answer_memory: Gauge,
     connections: Gauge,
     clock_behind: GaugeF64,
+    broker: broker::Broker,
     process: process::Gauges,
 }
 
@@ -105,6 +107,7 @@ impl Default for Metrics {
             answer_memory: Gauge::default(),
             connections: Gauge::default(),
             clock_behind: GaugeF64::default(),
+            broker: broker::Broker::default(),
             process: process::Gauges::default(),
             registry: Registry::default(),
         };
@@ -147,6 +150,7 @@ impl Metrics {
         registry.register("open_connections", "Connections of clients", self.connections.clone());
         let help = "How far the clock stands behind what is recorded; 0 where it does not";
         registry.register_with_unit("clock_behind", help, Unit::Seconds, self.clock_behind.clone());
+        self.broker.register(registry);
         self.process.register(registry);
     }
 
@@ -227,6 +231,11 @@ impl Metrics {
     /// The clock stands so far behind what is recorded.
     pub fn clock_is_behind(&self, by: Duration) {
         self.clock_behind.set(by.as_secs_f64());
+    }
+
+    /// What concerns the queue between API and chain.
+    pub fn broker(&self) -> &broker::Broker {
+        &self.broker
     }
 
     /// A client has connected; the connection is open until what this gives is dropped.

@@ -8,6 +8,7 @@ pub mod access;
 mod copy;
 pub mod day;
 pub mod erasure;
+pub mod queue;
 pub mod read;
 pub mod restores;
 pub mod rows;
@@ -77,6 +78,27 @@ pub enum StoreError {
         /// The database's.
         database: Micros,
     },
+    /// Somebody else has claimed the partition since.
+    #[error("partition {partition} of {queue} was claimed anew: somebody else records it now")]
+    ClaimedAnew {
+        /// The queue's name.
+        queue: String,
+        /// The partition.
+        partition: i32,
+    },
+    /// The partition is recorded up to another message than this process has taken last.
+    #[error(
+        "partition {partition} of {queue} is not recorded up to where this process has read it"
+    )]
+    Elsewhere {
+        /// The queue's name.
+        queue: String,
+        /// The partition.
+        partition: i32,
+    },
+    /// The clock is behind what is recorded: nothing can be recorded until it has caught up.
+    #[error(transparent)]
+    ClockBehind(#[from] ledger::entry::ClockError),
     /// The schema cannot be brought up to date.
     #[error("database schema: {0}")]
     Migrate(#[from] MigrateError),
@@ -158,6 +180,11 @@ const API: (&str, &str) = ("role", "tally_api");
 /// Connections for the chain writer.
 pub fn writers(url: &str, connections: u32) -> Result<PgPool, StoreError> {
     Ok(pool(connections).connect_lazy_with(as_writer(url)?))
+}
+
+/// A connection with the rights of the login itself: for what an owner does.
+pub fn owner(url: &str) -> Result<PgPool, StoreError> {
+    Ok(pool(1).connect_lazy_with(options(url)?))
 }
 
 /// Connections on which strangers' keys are looked for. Nobody asks first whether one still works: who

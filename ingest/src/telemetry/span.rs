@@ -10,6 +10,8 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing::{Span, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
+use crate::queue::Message;
+
 /// The target of spans that only traces show.
 pub(super) const TARGET: &str = "ingest::trace";
 
@@ -105,6 +107,28 @@ impl Journey {
     /// The transaction failed, and nobody knows what is recorded.
     pub fn failed(&self) {
         self.stage.set_status(Status::error("the transaction failed"));
+    }
+}
+
+/// The span of a message from when it was taken until it is recorded: a child of the request that had
+/// it put, where its headers say so.
+pub fn chained(message: &Message) -> Span {
+    let span = info_span!(target: TARGET, "chain", otel.kind = "consumer");
+    if !span.is_disabled() {
+        let _ = span.set_parent(TraceContextPropagator::new().extract(&InMessage(message)));
+    }
+    span
+}
+
+struct InMessage<'m>(&'m Message);
+
+impl Extractor for InMessage<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.value(key)
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.headers.iter().map(|(name, _)| name.as_str()).collect()
     }
 }
 

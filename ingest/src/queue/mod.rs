@@ -1,0 +1,89 @@
+//! The queue between API and chain, for ledgers whose producers outrun one Postgres, or that have a
+//! Kafka already (`docs/decisions/0019-queue.md`).
+//!
+//! Here: what a queue must do ([`Queue`]: put; [`consume`]: take), what lies in it ([`message`]), what
+//! was refused ([`letter`]), who waits to hear what became of a submission ([`outcomes`]), and the
+//! brokers ([`kafka`]). What is put is acknowledged once the broker has stored it. What is taken is
+//! checked again, as the topic is not trusted, and recorded in the transaction that moves the position
+//! on: so it is recorded once, whatever is delivered again. Not here: the chain (see [`crate::chain`]).
+
+pub mod consume;
+pub mod feed;
+pub mod kafka;
+pub mod letter;
+pub mod message;
+pub mod node;
+pub mod outcomes;
+pub mod run;
+pub mod settings;
+pub mod track;
+pub mod worker;
+
+use std::fmt;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+pub use consume::Consumer;
+pub use letter::Letter;
+pub use message::Message;
+pub use settings::{Kind, QueueConfig, QueueSettings};
+
+/// Where a message lies in its partition: of Kafka its offset, and 0; of Redis the two numbers of its
+/// id. Later messages have greater ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// The offset, or the id's milliseconds.
+    pub major: i64,
+    /// 0, or the id's count within its millisecond.
+    pub minor: i64,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.minor == 0 {
+            write!(f, "{}", self.major)
+        } else {
+            write!(f, "{}-{}", self.major, self.minor)
+        }
+    }
+}
+
+/// Which topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topic {
+    /// Submissions on their way to the chain.
+    Submissions,
+    /// Those that were refused there.
+    DeadLetters,
+}
+
+/// Why a message was not put, or nobody knows whether it was.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PutError {
+    /// Too many messages wait to be stored already. It was not put.
+    #[error("too many submissions wait to be queued")]
+    Full,
+    /// The broker did not store it in time, or did not say so: it may be stored all the same.
+    #[error("the queue did not answer as it should: {0}")]
+    Unknown(String),
+}
+
+/// A queue that messages are put into.
+///
+/// Promises: what [`put`](Self::put) has answered is stored, as durably as the broker was told to (Kafka:
+/// by all in-sync replicas); messages of one workspace that are put one after the other are taken in that
+/// order. A message may be stored twice.
+pub trait Queue: Send + Sync + 'static {
+    /// Puts a message, and waits until it is stored.
+    fn put<'a>(
+        &'a self,
+        topic: Topic,
+        message: &'a Message,
+    ) -> BoxFuture<'a, Result<Position, PutError>>;
+
+    /// Whether the broker answers within that time and has the topic; what is wrong, in words that may
+    /// be shown to clients.
+    fn check(&self, patience: Duration) -> BoxFuture<'_, Result<(), String>>;
+}
