@@ -273,7 +273,8 @@ impl Ground {
                 "`ingest.archive_url` is not set: nobody checks that this is the ledger"
             );
         }
-        let metrics = Arc::new(Metrics::default());
+        let metrics = if config.has_queue { Metrics::with_queue() } else { Metrics::default() };
+        let metrics = Arc::new(metrics);
         let committer = Committer {
             origin: origin.clone(),
             pool: writers.clone(),

@@ -4,7 +4,12 @@
 //! On a broker that is a program of its own, and on librdkafka's mock cluster, which fails on demand; both
 //! over sockets. At the end of each test nothing that was acknowledged is lost, nothing is there twice,
 //! and the sealed archive is proven. `CHECKS_LONG=1` runs the long figures.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic, and tells its figures")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may panic, and tells its figures"
+)]
 
 mod broker;
 mod consumers;

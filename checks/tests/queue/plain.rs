@@ -1,12 +1,15 @@
 //! Nothing fails: what clients are told, and what comes of it.
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
+use checks::bin_path::tally;
 use checks::broker::{Broker, Mock};
 use checks::crowd::{Crowd, now};
 use serde_json::json;
+use tokio::process::Command;
 
-use crate::world::{admit, metric, slug, start, status, submission, told};
+use crate::world::{admit, command, metric, slug, start, status, submission, told};
 
 /// On a real broker, in one process: acknowledged, recorded, receipted; and what is asked for before.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -128,4 +131,61 @@ async fn a_service_alone_acknowledges_and_a_consumer_alone_records() {
     consuming.stop().await.unwrap();
     serving.stop().await.unwrap();
     crowd.held().await;
+}
+
+/// The commands that users run: `serve`, `consume`, `submit` with and without `--wait`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_commands_do_what_the_book_says() {
+    let mut crowd = Crowd::new().await;
+    let mock = Mock::start(1, 2).unwrap();
+    let (serving, base) = start(&crowd, &mock.servers, "serve", &[]).await;
+    let mut worker = crowd.open(&base, 1, 1).await.remove(0);
+    let at = |name: &str| crowd.rig.directory.join(name);
+    let write = |name: &str, bytes: &[u8]| std::fs::write(at(name), bytes).unwrap();
+    write("agent.pem", worker.key.to_pem().unwrap().as_bytes());
+    std::fs::set_permissions(at("agent.pem"), PermissionsExt::from_mode(0o600)).unwrap();
+    let lines = |payloads: Vec<Vec<u8>>| {
+        payloads.into_iter().flat_map(|line| [line, b"\n".to_vec()].concat()).collect::<Vec<_>>()
+    };
+    write("first.ndjson", &lines(worker.agent.events(30, now())));
+    write("second.ndjson", &lines(worker.agent.events(30, now())));
+    let receipts = at("receipts");
+    let submit = async |file: &str, more: &[&str]| {
+        let paths = [at(file), at("agent.pem"), receipts.clone()];
+        let [file, key, receipts] = paths.map(|path| path.to_str().unwrap().to_owned());
+        let arguments = [
+            &["submit", &file, "--workspace", "crowd-0", "--key", &key, "--batch", "10"],
+            &["--url", &base, "--receipts", &receipts][..],
+            more,
+        ];
+        command(&crowd, &mock.servers, &arguments.concat()).await
+    };
+    let (code, done, told) = submit("first.ndjson", &[]).await;
+    assert_eq!(code, Some(0), "{told}");
+    let text = "3 submissions are stored in the queue, without a receipt yet\n";
+    assert_eq!(done, text, "nobody consumes, and it does not wait");
+    assert!(!receipts.exists());
+    // It waits, in vain: try again.
+    let (code, _, told) = submit("second.ndjson", &["--wait", "--give-up-after", "1"]).await;
+    assert_eq!(code, Some(3), "{told}");
+    assert!(told.contains("run the same command again"), "{told}");
+
+    let mut consumer = Command::new(tally("tally-ingest"))
+        .args(["consume", "--origin", crowd.rig.origin.as_str()])
+        .args(["--queue-kind", "kafka", "--queue-servers", &mock.servers])
+        .args(["--database-url", &crowd.rig.postgres.url()])
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let (code, done, told) = submit("second.ndjson", &["--wait"]).await;
+    assert_eq!((code, done.trim()), (Some(0), "30 events recorded in 3 submissions"), "{told}");
+    assert_eq!(std::fs::read_dir(&receipts).unwrap().count(), 3);
+    let pid = consumer.id().unwrap().to_string();
+    assert!(Command::new("kill").arg(pid).status().await.unwrap().success());
+    assert!(consumer.wait().await.unwrap().success(), "told to end, it ends");
+    let (code, _, told) = command(&crowd, "", &["consume", "--origin", "a.example/b"]).await;
+    assert_eq!(code, Some(2), "{told}");
+    serving.stop().await.unwrap();
+    // The oracle knows nothing of what the command has sent.
+    assert_eq!(crowd.count("entries WHERE workspace = 'crowd-0'").await, 62);
 }

@@ -50,6 +50,7 @@ pub(crate) struct Footing<'c> {
     pub(crate) read_connections: u32,
     /// Transactions at once.
     pub(crate) transactions: u32,
+    pub(crate) has_queue: bool,
 }
 
 impl super::Config {
@@ -68,6 +69,7 @@ impl super::Config {
             filter_mib: self.filter_mib,
             read_connections: self.read_connections,
             transactions: own.saturating_add(queued),
+            has_queue: self.broker.is_some(),
         }
     }
 }
@@ -84,6 +86,7 @@ impl ConsumerConfig {
             filter_mib: self.filter_mib,
             read_connections: READ_CONNECTIONS,
             transactions: self.broker.transactions.saturating_add(1),
+            has_queue: true,
         }
     }
 }

@@ -12,7 +12,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::GaugeF64;
 
 /// Partitions from this one on share a label, which shows the worst of them.
-const PARTITIONS: i32 = 32;
+const PARTITIONS: i32 = 8;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Partition {

@@ -118,6 +118,15 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// The metrics of a service with a queue, which has some more.
+    pub fn with_queue() -> Self {
+        let mut metrics = Self::default();
+        let mut registry = std::mem::take(&mut metrics.registry);
+        metrics.broker.register(&mut registry);
+        metrics.registry = registry;
+        metrics
+    }
+
     fn register(&self, registry: &mut Registry) {
         let help = "Requests, by route and outcome: ok, refused (4xx) or failed (5xx)";
         registry.register("requests", help, self.requests.clone());
@@ -150,7 +159,6 @@ impl Metrics {
         registry.register("open_connections", "Connections of clients", self.connections.clone());
         let help = "How far the clock stands behind what is recorded; 0 where it does not";
         registry.register_with_unit("clock_behind", help, Unit::Seconds, self.clock_behind.clone());
-        self.broker.register(registry);
         self.process.register(registry);
     }
 

@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_kafka_needs_servers_and_has_defaults() {
-        assert!(config("kind = \"kafka\"").unwrap_err().contains("queue.servers"));
+        assert!(config("kind = \"kafka\"").err().unwrap().contains("queue.servers"));
         let found = config("kind = \"kafka\"\nservers = \"a:9092\"").unwrap().unwrap();
         assert!(found == QueueConfig::new("a:9092"));
         assert_eq!(found.name(), "kafka:tally-submissions");

@@ -24,6 +24,7 @@ use super::answer::{
 use super::error::{Body, Fault};
 use super::hmac::{CustodyReceipt, IngestAnswer};
 use super::keys::{JsonWebKey, JwksAnswer, TallyKeysAnswer};
+use super::queued::QueuedAnswer;
 use super::ready::{Check, Checks, Health, NotReadyAnswer, ReadyAnswer};
 use super::tokens::{NewToken, TokenAnswer, TokensAnswer};
 
@@ -71,6 +72,7 @@ fn schemas() -> ComponentsBuilder {
         .schema_from::<LedgerAnswer<'_>>()
         .schema_from::<LimitsAnswer>()
         .schema_from::<SubmissionAnswer>()
+        .schema_from::<QueuedAnswer>()
         .schema_from::<HeadAnswer<'_>>()
         .schema_from::<KeyAnswer>()
         .schema_from::<KeysAnswer>()

@@ -12,7 +12,7 @@ use utoipa::openapi::{ContentBuilder, PathItem, Ref, Required, Response};
 use super::event::{WORKSPACE, number, text};
 use super::parts::{
     ADMIN, API_KEY, HMAC, READER, SIGNATURE, answer, coded, in_header, in_path, in_query, needs,
-    problems, signed, workspace,
+    prefer, problems, signed, workspace,
 };
 use crate::http::error::Kind;
 
@@ -69,6 +69,11 @@ const SUBMITTING: [Kind; 30] = [
 
 /// What every route that takes keys may answer beside that.
 const SETTING_KEYS: [Kind; 3] = [Kind::LastRoot, Kind::RegisteredAgain, Kind::TooManyKeys];
+
+/// What a ledger with a queue may answer beside that.
+const QUEUEING: [Kind; 2] = [Kind::SubmissionRefused, Kind::QueueUnavailable];
+/// What it means there that a submission is accepted.
+const QUEUED: &str = "Of a ledger with a queue: stored there, and not recorded yet";
 
 /// One method of one route.
 pub(super) struct Operation {
@@ -189,7 +194,12 @@ fn submitting() -> Vec<Operation> {
         .with(signed())
         .body(&[("application/x-ndjson", ""), (JSON, "Events")])
         .needs(needs(SIGNATURE));
-    let record = receipted(record).refuses(SETTING_KEYS).refuses([Kind::NotErasable]);
+    let record = receipted(record)
+        .answers(202, QUEUED, &[(JSON, "QueuedAnswer"), (TEXT, "")])
+        .with([prefer()])
+        .refuses(SETTING_KEYS)
+        .refuses([Kind::NotErasable])
+        .refuses(QUEUEING);
     vec![create, set_key, record, ingest()]
 }
 
@@ -220,7 +230,10 @@ fn ingest() -> Operation {
     ])
     .needs(needs(API_KEY).add(HMAC, std::iter::empty::<String>()))
     .answers(200, "Recorded, or recorded before", &[(JSON, "IngestAnswer")])
+    .answers(202, QUEUED, &[(JSON, "IngestAnswer")])
+    .with([prefer()])
     .refuses(SUBMITTING)
+    .refuses(QUEUEING)
     .refuses([Kind::NotAuthentic, Kind::OtherWorkspace, Kind::NoCustodian])
 }
 
@@ -239,14 +252,19 @@ fn reading() -> Vec<Operation> {
     );
     let keys = read("/v1/workspaces/{workspace}/keys", "keys", "All keys, revoked ones too")
         .answers(200, "The keys", &[(JSON, "KeysAnswer")]);
+    let wait = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0));
+    let wait = wait.maximum(Some(25)).default(Some(0.into()));
     let submission = read(
         "/v1/workspaces/{workspace}/submissions/{hash}",
         "submission",
         "A submission's receipt",
     )
-    .with([in_path("hash", "The submission hash, in hex", "^[0-9a-f]{64}$")])
+    .with([
+        in_path("hash", "The submission hash, in hex", "^[0-9a-f]{64}$"),
+        in_query("wait", "Of a ledger with a queue: seconds to wait for the chain", wait),
+    ])
     .answers(200, "What it was answered", &[(JSON, "SubmissionAnswer"), (TEXT, "")])
-    .refuses([Kind::NotFound]);
+    .refuses([Kind::NotFound, Kind::BadRequest, Kind::SubmissionRefused]);
     let uuid = "^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$";
     let event = read("/v1/workspaces/{workspace}/events/{event_id}", "event", "An event's entry")
         .with([in_path("event_id", "The event's UUID", uuid)])

@@ -90,6 +90,17 @@ pub(super) fn in_header(name: &str, about: &str, pattern: &str, required: Requir
         .build()
 }
 
+/// How long a client would rather wait than be told to come again. A preference that cannot be read is
+/// passed over, so any text will do.
+pub(super) fn prefer() -> Parameter {
+    let about =
+        "Of a ledger with a queue: `wait=20` waits so many seconds, 25 at most, for the chain";
+    parameter(ParameterIn::Header, "Prefer", about)
+        .required(Required::False)
+        .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+        .build()
+}
+
 /// The three headers of a submission.
 pub(super) fn signed() -> [Parameter; 3] {
     let key = "^ed25519:[A-Za-z0-9_-]{43}$";
