@@ -73,6 +73,10 @@ bench-growth: tools-postgres $(VENV)/.ready bench-build ## Measure what an event
 	"$(CARGO_TARGET_DIR)/release/tally-bench" --rounds 1 --growth 20 --seal 100000
 	"$(CARGO_TARGET_DIR)/release/tally-bench" --rounds 1 --growth 20 --ids v4 --seal 100000
 
+.PHONY: bench-queue
+bench-queue: tools-postgres $(VENV)/.ready bench-build ## Measure Kafka in front of the chain beside the direct path
+	"$(CARGO_TARGET_DIR)/release/tally-bench" --queue-only
+
 .PHONY: bench-build
 bench-build:
 	cargo build --locked --release --workspace --bin tally-bench --bin tally-ingest \

@@ -148,7 +148,23 @@ fn client() -> Result<reqwest::Client, Failure> {
     Ok(reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?)
 }
 
-async fn send(http: &reqwest::Client, base: &str, request: &Request) -> Result<usize, Failure> {
+/// What a client wants to hear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// That it is recorded, as without a queue.
+    Recorded,
+    /// That it is queued.
+    Queued,
+    /// That it is recorded, of a ledger with a queue.
+    Waits,
+}
+
+async fn send(
+    http: &reqwest::Client,
+    base: &str,
+    request: &Request,
+    manner: Manner,
+) -> Result<usize, Failure> {
     let mut post = http
         .post(format!("{base}{}", request.path))
         .header("Content-Type", "application/x-ndjson")
@@ -156,10 +172,14 @@ async fn send(http: &reqwest::Client, base: &str, request: &Request) -> Result<u
     for (name, value) in &request.headers {
         post = post.header(*name, value);
     }
+    if manner == Manner::Waits {
+        post = post.header("Prefer", "wait=25");
+    }
     let answer = post.body(request.body.clone()).send().await?;
     let status = answer.status().as_u16();
     let text = answer.text().await?;
-    if status == 201 { Ok(request.events) } else { Err(format!("{status}: {text}").into()) }
+    let expected = if manner == Manner::Queued { 202 } else { 201 };
+    if status == expected { Ok(request.events) } else { Err(format!("{status}: {text}").into()) }
 }
 
 /// Sends all of them as fast as they are answered; gives the events that were acknowledged.
@@ -167,6 +187,7 @@ pub(super) async fn closed(
     base: &str,
     requests: Requests,
     clients: usize,
+    manner: Manner,
 ) -> Result<usize, Failure> {
     let http = client()?;
     let waiting = Arc::new(Mutex::new(VecDeque::from(requests)));
@@ -180,7 +201,7 @@ pub(super) async fn closed(
                 let Some(request) = next else {
                     return Ok::<_, Failure>(acked);
                 };
-                acked += send(&http, &base, &request).await?;
+                acked += send(&http, &base, &request, manner).await?;
             }
         });
     }
@@ -204,6 +225,7 @@ pub(super) async fn open(
     base: &str,
     requests: Requests,
     pace: Pace,
+    manner: Manner,
 ) -> Result<(f64, f64), Failure> {
     let http = client()?;
     let gap = Duration::from_secs_f64(super::number(pace.batch) / pace.events_per_second);
@@ -214,7 +236,7 @@ pub(super) async fn open(
         tokio::time::sleep_until(due.into()).await;
         let (http, base) = (http.clone(), base.to_owned());
         tasks.spawn(async move {
-            send(&http, &base, &request).await?;
+            send(&http, &base, &request, manner).await?;
             Ok::<_, Failure>(due.elapsed().as_secs_f64())
         });
     }

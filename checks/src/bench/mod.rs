@@ -2,12 +2,13 @@
 //! sealing beside what the Parquet writer takes alone, in one run.
 //!
 //! Here: the course of a run, and the table. `load` makes requests, `rows` copies the same rows
-//! without us, `seal` seals and restores, `verify` verifies, `machine` reads what the system counted.
+//! without us, `queue` puts Kafka in front, `seal` seals and restores, `verify` verifies, `machine` reads what the system counted.
 //!
 //! Figures are ratios to that limit. Absolute numbers are of the machine and of the moment.
 
 mod load;
 mod machine;
+mod queue;
 mod rows;
 mod seal;
 mod verify;
@@ -24,7 +25,7 @@ use crate::postgres::{Options as Server, Postgres};
 use crate::rig::{Failure, Rig};
 use crate::service::{Process, base, free_address};
 pub use load::Ids;
-use load::Load;
+use load::{Load, Manner};
 
 /// Settings of the server, those of `docs/operating/postgres.md`.
 const SETTINGS: [&str; 5] = [
@@ -60,6 +61,8 @@ pub struct Options {
     pub keep: Option<PathBuf>,
     /// Whether to measure the accept path.
     pub accept: bool,
+    /// Whether to measure a queue in front of it.
+    pub queue: bool,
     /// Where the programs of this build are.
     pub programs: PathBuf,
 }
@@ -100,12 +103,17 @@ struct Bench {
 
 impl Bench {
     async fn start(options: &Options, seed: u64) -> Result<Self, Failure> {
+        Self::start_with(options, seed, &["serve"]).await
+    }
+
+    /// The same, with what the service is told.
+    async fn start_with(options: &Options, seed: u64, arguments: &[&str]) -> Result<Self, Failure> {
         let directory = tempfile::tempdir()?;
         let postgres = Postgres::within(&std::env::temp_dir(), Server { fsync: true }, &SETTINGS)?;
         let rig = Rig::new(directory.path(), "bench.example/ledger", postgres).await?;
         let address = free_address()?;
         let program = options.programs.join("tally-ingest");
-        let mut service = Process::start(&program, &rig, address, &["serve"])?;
+        let mut service = Process::start(&program, &rig, address, arguments)?;
         service.listening().await?;
         let base = base(address);
         let mut load = Load::new(&rig.origin, options.workspaces, options.ids, seed);
@@ -129,7 +137,10 @@ pub async fn run(options: &Options, out: &mut impl Write) -> Result<(), Failure>
     if options.accept {
         accept_path(options, out).await?;
     }
-    seal::run(options, &options.seal, out).await
+    if options.queue {
+        queue::run(options, out).await?;
+    }
+    if options.seal.is_empty() { Ok(()) } else { seal::run(options, &options.seal, out).await }
 }
 
 async fn accept_path(options: &Options, out: &mut impl Write) -> Result<(), Failure> {
@@ -155,7 +166,7 @@ async fn round(options: &Options, seed: u64, out: &mut impl Write) -> Result<Rou
     let groups = rows::transactions(&bench.rig.pool).await?;
     let before = machine::Usage::of(pids)?;
     let start = Instant::now();
-    let acked = load::closed(&bench.base, requests, CLIENTS).await?;
+    let acked = load::closed(&bench.base, requests, CLIENTS, Manner::Recorded).await?;
     let seconds = start.elapsed().as_secs_f64();
     let used = machine::Usage::of(pids)?.since(&before);
     let events = number(acked);
@@ -173,7 +184,7 @@ async fn round(options: &Options, seed: u64, out: &mut impl Write) -> Result<Rou
     let half = load::Pace { events_per_second: round.ingest / 2.0, batch: options.batch };
     let count = whole(half.events_per_second * HALF.as_secs_f64());
     let requests = bench.load.requests(count, options.batch);
-    (round.p50, round.p99) = load::open(&bench.base, requests, half).await?;
+    (round.p50, round.p99) = load::open(&bench.base, requests, half, Manner::Recorded).await?;
 
     // The same rows, in transactions of the same size, without us.
     let taken = rows::take(&bench.rig.pool, whole(round.group)).await?;
@@ -311,7 +322,7 @@ async fn growth(options: &Options, out: &mut impl Write) -> Result<(), Failure> 
             let requests = bench.load.requests(step.min(250_000), options.batch);
             let before = machine::Usage::of(pids)?;
             let start = Instant::now();
-            events += load::closed(&bench.base, requests, CLIENTS).await?;
+            events += load::closed(&bench.base, requests, CLIENTS, Manner::Recorded).await?;
             seconds += start.elapsed().as_secs_f64();
             usage = usage.plus(&machine::Usage::of(pids)?.since(&before));
         }

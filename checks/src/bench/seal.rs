@@ -25,6 +25,7 @@ use tokio::process::Command;
 use verifier::rows::properties;
 use verifier::store::FileSource;
 
+use super::load::Manner;
 use super::verify::{self, Verified};
 use super::{Bench, CLIENTS, Options, load, machine, number};
 use crate::rig::{Failure, HandClock, Rig};
@@ -91,7 +92,7 @@ impl Bench {
         while left > 0 {
             let piece = left.min(PIECE);
             let requests = bench.load.requests(piece, options.batch);
-            load::closed(&bench.base, requests, CLIENTS).await?;
+            load::closed(&bench.base, requests, CLIENTS, Manner::Recorded).await?;
             left -= piece;
         }
         bench.service.terminate().await?;
@@ -196,7 +197,8 @@ async fn across_the_joint(
     let clock = HandClock::new(load::now()?.checked_add(3 * HOUR).ok_or("a time")?);
     let running = bench.rig.serve_on(url, Arc::new(clock)).await?;
     let requests = bench.load.requests(MORE, options.batch);
-    let acked = load::closed(&base(running.local_addr()), requests, CLIENTS).await?;
+    let acked =
+        load::closed(&base(running.local_addr()), requests, CLIENTS, Manner::Recorded).await?;
     running.shutdown().await;
     seal(&options.programs, &bench.rig, url, 5).await?;
     let after = proven(&bench.rig)?.events;

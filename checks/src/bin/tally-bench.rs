@@ -36,6 +36,9 @@ struct Cli {
     /// Leaves the accept path out.
     #[arg(long)]
     seal_only: bool,
+    /// Measures Kafka in front of the chain, beside the direct path, and nothing else.
+    #[arg(long)]
+    queue_only: bool,
 }
 
 #[tokio::main]
@@ -49,9 +52,10 @@ async fn main() -> ExitCode {
             ids: cli.ids,
             rounds: cli.rounds,
             growth: (1_000_000, cli.growth),
-            seal: cli.seal,
+            seal: if cli.queue_only { Vec::new() } else { cli.seal },
             keep: cli.keep,
-            accept: !cli.seal_only,
+            accept: !cli.seal_only && !cli.queue_only,
+            queue: !cli.seal_only,
             programs: bench::programs()?,
         };
         bench::run(&options, &mut std::io::stdout()).await

@@ -29,7 +29,7 @@ use crate::accept::head::{COUNTER, PUBLIC_KEY, SIGNATURE};
 const REQUEST: Duration = Duration::from_secs(40);
 /// Asks a ledger with a queue to answer once the submission is recorded (RFC 7240).
 const PREFER: &str = "prefer";
-const WAIT: &str = "wait=20";
+const WAIT: u64 = 20;
 /// The first pause before the same bytes are sent again; it doubles up to [`PAUSE_MAX`].
 const PAUSE: Duration = Duration::from_millis(200);
 /// The longest pause.
@@ -277,7 +277,8 @@ impl Client {
                 Some(token) => request.bearer_auth(token.as_str()),
                 None => request,
             };
-            tried(if waits { request.header(PREFER, WAIT) } else { request })
+            let wait = format!("wait={}", WAIT.min(self.args.give_up_after));
+            tried(if waits { request.header(PREFER, wait) } else { request })
         };
         let start = Instant::now();
         let note = loop {

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use ledger::names::Workspace;
@@ -17,7 +17,7 @@ use super::{CliError, print};
 use crate::chain::NoProbe;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Settings;
-use crate::queue::kafka::Producer;
+use crate::queue::kafka::{self, Producer};
 use crate::queue::letter::{KeptLetter, read_headers};
 use crate::queue::node::RunningNode;
 use crate::queue::{Position, Queue as _, Topic};
@@ -25,6 +25,8 @@ use crate::store;
 use crate::store::queue::{PositionRow, Wanted};
 use crate::telemetry::Telemetry;
 
+/// How long a broker may take to say where a partition begins, in seconds.
+const PATIENCE: u64 = 10;
 /// Letters that are asked for at once.
 const PAGE: i64 = 100;
 
@@ -182,11 +184,19 @@ pub(super) async fn move_position(args: MoveArgs) -> Result<(), CliError> {
     if args.behind.is_some_and(|behind| behind < 0) {
         return Err(usage("--behind: an offset is 0 or more"));
     }
-    let to = args.behind.map(|major| Position { major, minor: 0 });
+    let behind = match args.behind {
+        Some(behind) => Some(behind),
+        // What is gone from the topic is passed over on record, too.
+        None => kafka::beginning(&settings.queue()?, args.partition, Duration::from_secs(PATIENCE))
+            .map_err(|error| ClientError::NoAnswer { seconds: PATIENCE, last: error.to_string() })?
+            .checked_sub(1)
+            .filter(|behind| *behind >= 0),
+    };
+    let to = behind.map(|major| Position { major, minor: 0 });
     let pool = store::owner(settings.database_url()?)?;
     store::queue::move_position(&pool, &queue, args.partition, to, &args.reason).await?;
-    let to = to.map_or("its beginning".to_owned(), |to| format!("behind message {to}"));
-    Ok(print(format_args!("partition {} of {queue} is read from {to}", args.partition))?)
+    let from = to.map_or("its beginning".to_owned(), |to| format!("behind message {to}"));
+    Ok(print(format_args!("partition {} of {queue} is read from {from}", args.partition))?)
 }
 
 fn summary(letter: &KeptLetter) -> Value {

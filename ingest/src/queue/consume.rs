@@ -29,6 +29,9 @@ const LETTERS: i64 = 100;
 /// How long a partition that somebody else has claimed is left alone before it is claimed again.
 const YIELD: Duration = Duration::from_secs(5);
 
+/// How often a partition that is stopped is looked at again: an operator may have gone over a gap.
+const LOOK: Duration = Duration::from_secs(20);
+
 /// What is known of a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
@@ -43,7 +46,12 @@ pub enum State {
         until: Instant,
     },
     /// An operator has to look.
-    Stopped(Stop),
+    Stopped {
+        /// Why.
+        stop: Stop,
+        /// When it is tried again.
+        until: Instant,
+    },
 }
 
 /// A partition that this consumer has.
@@ -150,7 +158,7 @@ impl Consumer {
             accepted: None,
         });
         stopped.feed.close();
-        stopped.state = State::Stopped(stop);
+        stopped.state = State::Stopped { stop, until: Instant::now() + LOOK };
     }
 
     fn ended(&self, number: i32, feed: &Arc<Feed>, end: End) {
@@ -181,10 +189,14 @@ impl Consumer {
         }
     }
 
-    /// Partitions that are to be claimed and read again, as whoever had claimed them may be gone.
+    /// Partitions that are to be claimed and read again, as whoever had claimed them may be gone, or an
+    /// operator may have been there.
     pub fn to_claim(&self) -> Vec<i32> {
         let now = Instant::now();
-        let is_due = |state: &State| matches!(state, State::Yielded { until } if *until <= now);
+        let is_due = |state: &State| match state {
+            State::Yielded { until } | State::Stopped { until, .. } => *until <= now,
+            State::Working { .. } => false,
+        };
         let partitions = self.lock();
         let due = partitions.iter().filter(|(_, partition)| is_due(&partition.state));
         due.map(|(number, _)| *number).collect()
@@ -229,7 +241,9 @@ impl Consumer {
     pub fn faults(&self) -> Vec<String> {
         let partitions = self.lock();
         let faults = partitions.iter().filter_map(|(number, partition)| match &partition.state {
-            State::Stopped(stop) => Some(format!("partition {number} is not read on: {stop}")),
+            State::Stopped { stop, .. } => {
+                Some(format!("partition {number} is not read on: {stop}"))
+            }
             State::Working { waits: Some(_) } => {
                 Some(format!("partition {number} waits for the database"))
             }
@@ -252,7 +266,7 @@ impl Consumer {
                     u64::try_from(now.get().saturating_sub(at.get())).unwrap_or(0),
                 ),
             };
-            let is_stopped = matches!(partition.state, State::Stopped(_));
+            let is_stopped = matches!(partition.state, State::Stopped { .. });
             behind.push((*number, messages.unwrap_or(0), seconds, is_stopped));
         }
         self.metrics.broker().is_behind(&behind);

@@ -127,17 +127,17 @@ pub struct Start {
 impl Start {
     /// Decides for a partition whose positions are dense.
     pub fn of(last: Option<Position>, (low, high): (i64, i64)) -> Result<Self, Stop> {
-        let Some(recorded) = last else {
-            // Never read: from the earliest, never from the newest.
-            return Ok(Self { from: low, reads_anchor: false });
-        };
-        let next = recorded.major.saturating_add(1);
-        if next > high {
-            return Err(Stop::Short { recorded });
-        }
+        // Never read: from the first message that there ever was, never from the newest.
+        let next = last.map_or(0, |last| last.major.saturating_add(1));
         if low > next {
             let at = |major| Position { major, minor: 0 };
             return Err(Stop::Gap { expected: at(next), found: at(low) });
+        }
+        let Some(recorded) = last else {
+            return Ok(Self { from: low, reads_anchor: false });
+        };
+        if next > high {
+            return Err(Stop::Short { recorded });
         }
         if low == next {
             // The last one is gone by the topic's retention, and nothing after it.
@@ -201,7 +201,9 @@ mod tests {
         let of = |last: Option<i64>, range| Start::of(last.map(at), range);
         let start = |from, reads_anchor| Ok(Start { from, reads_anchor });
         assert_eq!(of(None, (0, 0)), start(0, false));
-        assert_eq!(of(None, (40, 50)), start(40, false));
+        assert_eq!(of(None, (0, 9)), start(0, false));
+        // What was acknowledged and never read may be gone: nobody begins behind it unasked.
+        assert_eq!(of(None, (40, 50)), Err(Stop::Gap { expected: at(0), found: at(40) }));
         assert_eq!(of(Some(44), (40, 50)), start(44, true));
         assert_eq!(of(Some(49), (40, 50)), start(49, true));
         assert_eq!(of(Some(49), (50, 50)), start(50, false));

@@ -9,6 +9,7 @@ mod source;
 use std::time::Duration;
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, Headers as _, OwnedHeaders};
 
@@ -102,6 +103,17 @@ fn read(found: &impl rdkafka::Message) -> Message {
         headers: headers.unwrap_or_default(),
         value: bytes::Bytes::copy_from_slice(found.payload().unwrap_or_default()),
     }
+}
+
+/// The first message that a partition of submissions has. Waits so long for the broker's answer.
+pub fn beginning(
+    config: &QueueConfig,
+    partition: i32,
+    patience: Duration,
+) -> Result<i64, KafkaError> {
+    let client: BaseConsumer = consuming(config).create()?;
+    let (low, _) = client.fetch_watermarks(&config.topic, partition, patience)?;
+    Ok(low)
 }
 
 /// Why there is no client for Kafka.
