@@ -1,5 +1,6 @@
 //! `POST /ingest`: clients that share a secret, and the custodian who signs for them (FAULTS 40).
 
+use checks::broker::Mock;
 use ledger::names::Origin;
 use ledger::note::{Note, VerifierKey};
 use ledger::receipt::Receipt;
@@ -187,4 +188,48 @@ async fn who_is_not_let_in_is_not_told_why() {
     assert_eq!(reply.problem(), (401, "not-authentic".to_owned()));
     assert_eq!(Reply::of(served.ingest("pipeline", NEW, &body)).await.status, 200);
     served.stop().await;
+}
+
+/// With a queue between API and chain, set in `tally.toml`: accepted first, recorded then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_a_queue_what_the_custodian_signs_is_queued_too() {
+    let site = Site::new().await;
+    let mock = Mock::start(1, 2).unwrap();
+    let queue =
+        format!("[queue]\nkind = \"kafka\"\nservers = {:?}\nconsume = true\n", mock.servers);
+    let settings = format!("{}{queue}", secrets(&site, &[("new.secret", NEW)]));
+    let served = opened(&site, &settings).await;
+    for name in ["acme", "beta"] {
+        served.register(name, 3, &site.custodian, "custodian").await;
+    }
+    // An element's exact bytes are its payload, white space within included.
+    let spaced = String::from_utf8(plain("acme", 12)).unwrap().replacen(':', " :\n ", 1);
+    let events = [plain("acme", 10), plain("beta", 11), spaced.into_bytes()];
+    let body = batch(&events);
+    let reply = Reply::of(served.ingest("pipeline", NEW, &body)).await;
+    assert_eq!(reply.status, 202, "{}", reply.text);
+    let answer = reply.json();
+    assert_eq!((&answer["ok"], &answer["count"]), (&json!(true), &json!(3)));
+    assert_eq!(answer["receipts"], json!([]));
+    let queued = answer["queued"].as_array().unwrap();
+    let names: Vec<_> = queued.iter().map(|one| one["workspace"].as_str().unwrap()).collect();
+    assert_eq!(names, ["acme", "beta"]);
+
+    // The same again, by who would rather wait.
+    let waiting = served.ingest("pipeline", NEW, &body).header("prefer", "wait=25");
+    let reply = Reply::of(waiting).await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    let receipts = reply.json()["receipts"].as_array().unwrap().clone();
+    assert_eq!(receipts.len(), 2);
+    for (receipt, queued) in receipts.iter().zip(queued) {
+        assert_eq!(receipt["submission"], queued["submission"], "the same submission");
+        assert!(receipt["receipt"].as_str().unwrap().contains(ORIGIN));
+    }
+    let payloads: Vec<Vec<u8>> = sqlx::query_scalar(
+        "SELECT payload FROM entries WHERE workspace = 'acme' AND seq >= 3 ORDER BY seq",
+    )
+    .fetch_all(&site.pool)
+    .await
+    .unwrap();
+    assert_eq!(payloads, [events[0].clone(), events[2].clone()]);
 }

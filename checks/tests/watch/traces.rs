@@ -1,5 +1,6 @@
 //! Spans, as a collector gets them, and the headers that join traces.
 
+use checks::broker::Mock;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use serde_json::json;
 
@@ -51,6 +52,31 @@ async fn a_submission_is_seen_from_its_request_to_its_transaction() {
     assert!(senders.contains("tally-ingest") && senders.contains("watch"), "{senders}");
     assert!(collector.heads().iter().all(|head| head.starts_with("post /v1/traces ")));
     assert!(log.contains(TRACE), "the log names the trace");
+}
+
+/// Through a queue: what records it joins the trace of the request that had it put.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queued_submission_is_seen_until_it_is_recorded() {
+    let collector = Collector::start().await;
+    let mock = Mock::start(1, 1).unwrap();
+    let url = collector.url();
+    let queue = ["--queue-kind", "kafka", "--queue-servers", &mock.servers, "--queue-consume"];
+    let world = World::new(&[&["--otlp-endpoint", &url], &queue[..]].concat()).await;
+    let submission = world.signed(&[event(2, "business_event", &json!({}))]);
+    let traceparent = format!("00-{TRACE}-{PARENT}-01");
+    let request = world.submission(&submission).header("traceparent", &traceparent);
+    let reply = world.send(request.header("prefer", "wait=25")).await;
+    assert_eq!(reply.status, 201, "{reply:?}");
+    world.stop().await;
+
+    let spans = collector.spans();
+    let request = named(&spans, EVENTS);
+    assert_eq!(hex(&request[0].trace_id), TRACE, "the caller's trace is joined");
+    let chained: Vec<_> =
+        named(&spans, "chain").into_iter().filter(|span| hex(&span.trace_id) == TRACE).collect();
+    assert_eq!(chained.len(), 1, "{spans:#?}");
+    assert_eq!(chained[0].parent_span_id, request[0].span_id, "by way of the message");
+    assert_eq!(chained[0].kind, 5, "a consumer's span");
 }
 
 #[tokio::test]
