@@ -69,6 +69,9 @@ fn consuming(config: &QueueConfig) -> ClientConfig {
         .set("auto.offset.reset", "error")
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("queued.max.messages.kbytes", "16384")
+        // Some brokers answer a fetch that finds nothing only when its time is over, whatever has come
+        // meanwhile.
+        .set("fetch.wait.max.ms", "50")
         .set("statistics.interval.ms", "2000");
     if !config.options.contains_key("session.timeout.ms") {
         client.set("session.timeout.ms", "10000");
