@@ -1,7 +1,7 @@
 //! What lies in the queue: a submission as it was received.
 //!
 //! Here, pure: the value is the body's exact bytes, the key the workspace, and the headers hold the rest
-//! (`docs/spec/queue.md`). What is read from the queue is checked as if it had come over HTTP. Not here:
+//! (`docs/queue-messages.md`). What is read from the queue is checked as if it had come over HTTP. Not here:
 //! where it lies (see [`crate::queue::kafka`]).
 
 use bytes::Bytes;
