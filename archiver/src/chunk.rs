@@ -1,15 +1,21 @@
 //! Makes a chunk: which submissions go into it, its rows, its object.
 //!
-//! Pure: the caller brings submissions in order and takes the bytes away. Every digest, link and
-//! derived column is computed again from the payloads on the way, so that nothing goes into the
-//! archive because the database says so.
+//! Pure: the caller brings submissions in order and takes the bytes away. All that an auditor checks of
+//! a row, signatures too, is checked on the way, and every derived column is made from the payload: so nothing
+//! goes into the archive because the database says so. What was checked is also kept as a digest over the
+//! rows: see [`crate::readback`].
 
-use ledger::columns::{Derived, Row};
+use bytes::Bytes;
+use ledger::chunk::ObjectDigest;
+use ledger::columns::{Derived, Row, RowsDigest};
 use ledger::entry::{Entry, next_link};
 use ledger::hash::Digest;
+use ledger::key::{KeyError, PublicKey, Signature, SignatureError};
+use ledger::limits::SUBMISSION_EVENTS_CEILING;
 use ledger::merkle::Frontier;
 use ledger::names::{EventId, NameError, Origin, Seq, Workspace};
 use ledger::payload::{self, PayloadError, Rules};
+use ledger::submission::{Counter, Statement};
 use ledger::time::{Hour, Micros};
 use verifier::rows::{ChunkWriter, RowsError};
 
@@ -62,7 +68,7 @@ pub struct Recorded {
     /// The link.
     pub link: [u8; 32],
     /// The payload; none where it is erased or archived.
-    pub payload: Option<Vec<u8>>,
+    pub payload: Option<Bytes>,
     /// Whether the archive alone has the payload, or had it until it was erased there.
     pub archived: bool,
 }
@@ -85,14 +91,23 @@ pub struct Submission {
 }
 
 impl Submission {
-    fn rows(&self) -> u64 {
+    /// Its rows.
+    pub fn rows(&self) -> u64 {
         u64::try_from(self.events.len()).unwrap_or(u64::MAX)
     }
 
-    fn payload_bytes(&self) -> u64 {
+    /// Bytes of its payloads.
+    pub fn payload_bytes(&self) -> u64 {
         let payloads = self.events.iter().filter_map(|event| event.payload.as_ref());
-        let bytes: usize = payloads.map(Vec::len).sum();
+        let bytes: usize = payloads.map(Bytes::len).sum();
         u64::try_from(bytes).unwrap_or(u64::MAX)
+    }
+
+    /// Where the entry behind it starts, by the database: its seq, and the link that it follows on. `None`
+    /// where there is no such seq.
+    pub fn end(&self) -> Option<(Seq, Digest)> {
+        let last = self.events.last()?;
+        Some((Seq::new(last.seq)?.next()?, Digest::from_bytes(last.link)))
     }
 
     /// Withholds the payloads that later entries erase, whether the database still has them or not:
@@ -171,6 +186,28 @@ pub enum ChunkError {
     /// The submission has no event, or more than an entry can say.
     #[error("the submission at seq {0} has no events, or too many")]
     Count(u64),
+    /// The counter is beyond what one can be.
+    #[error("the submission at seq {0} has a counter over 2^63-1")]
+    Counter(u64),
+    /// The public key is none that may sign.
+    #[error("the submission at seq {seq}: its public key: {error}")]
+    Key {
+        /// The submission's first entry.
+        seq: u64,
+        /// Why not.
+        error: KeyError,
+    },
+    /// The signature is not that of the key over these events.
+    #[error("the submission at seq {seq}: {error}")]
+    Signature {
+        /// The submission's first entry.
+        seq: u64,
+        /// Why not.
+        error: SignatureError,
+    },
+    /// The thread that made the chunk has died.
+    #[error("the thread that made the chunk failed")]
+    Thread,
     /// The rows cannot be written.
     #[error(transparent)]
     Rows(#[from] RowsError),
@@ -181,6 +218,10 @@ pub enum ChunkError {
 pub struct Chunk {
     /// The Parquet object.
     pub object: Vec<u8>,
+    /// Its size and digests.
+    pub digest: ObjectDigest,
+    /// Over the rows as they were checked.
+    pub rows: Digest,
     /// Seq of the first entry.
     pub first_seq: Seq,
     /// Seq of the last entry.
@@ -199,8 +240,32 @@ pub struct Chunk {
     pub payload_bytes: u64,
 }
 
+/// How much a chunk holds so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fill {
+    rows: u64,
+    payload_bytes: u64,
+}
+
+impl Fill {
+    /// Whether the submission still fits. The first one always does: a chunk never splits one.
+    pub fn fits(&self, submission: &Submission, limits: &Limits) -> bool {
+        let Self { rows, payload_bytes } = self.with(submission);
+        self.rows == 0 || (rows <= limits.rows && payload_bytes <= limits.payload_bytes)
+    }
+
+    /// With one more submission.
+    pub fn with(&self, submission: &Submission) -> Self {
+        Self {
+            rows: self.rows.saturating_add(submission.rows()),
+            payload_bytes: self.payload_bytes.saturating_add(submission.payload_bytes()),
+        }
+    }
+}
+
 /// A chunk that is being filled.
 pub struct ChunkMaker<'a> {
+    origin: &'a Origin,
     workspace: &'a Workspace,
     hour: Hour,
     erased: &'a Erased,
@@ -211,14 +276,15 @@ pub struct ChunkMaker<'a> {
     link: Digest,
     leaves: Frontier,
     times: Option<(Micros, Micros)>,
-    payload_bytes: u64,
+    rows: RowsDigest,
+    fill: Fill,
 }
 
 impl<'a> ChunkMaker<'a> {
     /// Starts a chunk of this workspace and hour at `first_seq`, which follows on `prev_link`. A
     /// payload may be withheld where the hour's own entries erase it.
     pub fn new(
-        origin: &Origin,
+        origin: &'a Origin,
         workspace: &'a Workspace,
         hour: Hour,
         first_seq: Seq,
@@ -226,6 +292,7 @@ impl<'a> ChunkMaker<'a> {
         erased: &'a Erased,
     ) -> Result<Self, ChunkError> {
         Ok(Self {
+            origin,
             workspace,
             hour,
             erased,
@@ -236,31 +303,44 @@ impl<'a> ChunkMaker<'a> {
             link: prev_link,
             leaves: Frontier::new(),
             times: None,
-            payload_bytes: 0,
+            rows: RowsDigest::new(),
+            fill: Fill::default(),
         })
-    }
-
-    /// Whether the submission still fits. The first one always does: a chunk never splits one.
-    pub fn fits(&self, submission: &Submission, limits: &Limits) -> bool {
-        let rows = self.leaves.size();
-        let bytes = self.payload_bytes.saturating_add(submission.payload_bytes());
-        rows == 0 || (rows + submission.rows() <= limits.rows && bytes <= limits.payload_bytes)
-    }
-
-    /// Where the next chunk would start, and the link it would follow on.
-    pub fn end(&self) -> (Seq, Digest) {
-        (self.next_seq, self.link)
     }
 
     /// Appends a submission.
     pub fn push(&mut self, submission: &Submission) -> Result<(), ChunkError> {
         let count = u16::try_from(submission.events.len()).ok().filter(|count| *count > 0);
         let count = count.ok_or(ChunkError::Count(self.next_seq.get()))?;
+        self.check_signature(submission)?;
         for (index, event) in (0_u16..count).zip(&submission.events) {
             self.push_event(submission, index, count, event)?;
         }
-        self.payload_bytes = self.payload_bytes.saturating_add(submission.payload_bytes());
+        self.fill = self.fill.with(submission);
         Ok(())
+    }
+
+    /// That the agent's key signed these digests, by the same strict rules as an auditor's.
+    fn check_signature(&self, submission: &Submission) -> Result<(), ChunkError> {
+        let seq = self.next_seq.get();
+        if submission.events.len() > SUBMISSION_EVENTS_CEILING {
+            return Err(ChunkError::Count(seq));
+        }
+        let counter = Counter::new(submission.counter).ok_or(ChunkError::Counter(seq))?;
+        let key = PublicKey::from_bytes(&submission.public_key)
+            .map_err(|error| ChunkError::Key { seq, error })?;
+        let digest = |event: &Recorded| Digest::from_bytes(event.payload_digest);
+        let digests: Vec<_> = submission.events.iter().map(digest).collect();
+        let statement = Statement::new(self.origin, self.workspace, counter, &digests);
+        let expected = statement
+            .verify(&key, &Signature::from_bytes(submission.signature))
+            .map_err(|error| ChunkError::Signature { seq, error })?;
+        let found = Digest::from_bytes(submission.submission_hash);
+        if found == expected {
+            return Ok(());
+        }
+        let (expected, found) = (expected.to_string(), found.to_string());
+        Err(ChunkError::Differs { seq, column: "submission_hash", expected, found })
     }
 
     fn push_event(
@@ -284,7 +364,7 @@ impl<'a> ChunkMaker<'a> {
         let payload_digest = Digest::from_bytes(event.payload_digest);
         let derived = match &event.payload {
             None if event.archived => return Err(ChunkError::Archived(seq)),
-            // Digest, link and signature stay, and the last is checked when the chunk is read back.
+            // Digest, link and signature stay, and are checked.
             None if self.erased.names(seq, &event_id) => Derived::withheld(recorded_at.get()),
             None => return Err(ChunkError::Withheld(seq)),
             Some(payload) => {
@@ -315,7 +395,7 @@ impl<'a> ChunkMaker<'a> {
         if found != link {
             return Err(differs("link", &link, &found));
         }
-        self.writer.push(&Row {
+        let row = Row {
             seq,
             recorded_at: recorded_at.get(),
             event_id: event.event_id,
@@ -329,7 +409,10 @@ impl<'a> ChunkMaker<'a> {
             public_key: submission.public_key,
             signature: submission.signature,
             derived,
-        })?;
+        };
+        // Before the row goes anywhere else: what becomes of it from here on is compared with this.
+        self.rows.push(&row);
+        self.writer.push(&row)?;
         self.leaves.push(leaf);
         self.link = link;
         self.next_seq = self.next_seq.next().ok_or(ChunkError::Count(seq))?;
@@ -351,8 +434,11 @@ impl<'a> ChunkMaker<'a> {
         let (Some(last_seq), Some((first_at, last_at))) = (last_seq, self.times) else {
             return Ok(None);
         };
+        let object = self.writer.finish()?;
         Ok(Some(Chunk {
-            object: self.writer.finish()?,
+            digest: ObjectDigest::of(&object),
+            object,
+            rows: self.rows.finish(),
             first_seq: self.first_seq,
             last_seq,
             prev_link: self.prev_link,
@@ -360,7 +446,7 @@ impl<'a> ChunkMaker<'a> {
             root: self.leaves.root(),
             first_recorded_at: first_at,
             last_recorded_at: last_at,
-            payload_bytes: self.payload_bytes,
+            payload_bytes: self.fill.payload_bytes,
         }))
     }
 }

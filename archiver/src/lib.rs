@@ -2,7 +2,7 @@
 //!
 //! Here: sealing ([`seal`]), erasing ([`erase`]), retention ([`retain`], by a [`policy`]) and changing the
 //! seal key ([`rotate`]), each the order of its effects, and what they are made of ([`chunk`], [`amend`], [`erasure`], [`keys`], [`log`],
-//! [`publish`], [`recover`]); restoring a database from the archive ([`restore`]); sealing every hour, for as
+//! [`publish`], [`readback`], [`recover`]); restoring a database from the archive ([`restore`]); sealing every hour, for as
 //! long as it runs ([`daemon`], [`passes`]); the write side of the store ([`vault`]), the database as the
 //! archiver sees it
 //! ([`records`], [`state`], [`lock`]), configuration and the command line.
@@ -23,10 +23,12 @@ pub mod keyfile;
 pub mod keys;
 pub mod lock;
 pub mod log;
+mod making;
 pub mod passes;
 mod planned;
 pub mod policy;
 pub mod publish;
+pub mod readback;
 pub mod records;
 pub mod recover;
 pub mod restore;

@@ -10,7 +10,7 @@
 //!    from here on are all there are.
 //! 5. For each hour in turn:
 //!    1. each chunk's **object** and **manifest**; while one is checked as it was read back, the next one
-//!       is made;
+//!       is made, and rows of the one behind that are read;
 //!    2. the hour's **heads**, then its **note**, which counts the manifests;
 //!    3. **publishing**: the log, its checkpoint, the marks. What an object and a checkpoint go
 //!       through, [`crate::publish`] says.
@@ -23,7 +23,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ledger::chunk::{ChunkManifest, ObjectDigest};
+use ledger::chunk::ChunkManifest;
 use ledger::entry::genesis_link;
 use ledger::hash::Digest;
 use ledger::hour::HourNote;
@@ -33,8 +33,9 @@ use ledger::note::{Signer, VerifierKey};
 use ledger::time::{Hour, Micros};
 use sqlx::{PgConnection, PgPool, Row as _};
 
-use crate::chunk::{Chunk, ChunkMaker, Limits};
-use crate::publish::{Batch, Written};
+use crate::chunk::{Chunk, Limits};
+use crate::making::{Closing, Making};
+use crate::publish::{Batch, Second, Written};
 use crate::records::{Records, decoded, unsigned};
 use crate::recover::{Start, recover};
 use crate::state::State;
@@ -182,6 +183,7 @@ impl Archiver<'_> {
         for workspace in workspaces_with_entries(conn, hour).await? {
             self.seal_workspace(conn, &mut work, &workspace).await?;
         }
+        self.write_closed(&mut work)?;
         self.finish_chunk(&mut work)?;
         self.seal_hour_note(&mut work)?;
         let kept = self.publish(conn, start, work.batch).await?;
@@ -194,45 +196,64 @@ impl Archiver<'_> {
         work: &mut HourWork,
         workspace: &Workspace,
     ) -> Result<(), SealError> {
-        let (mut seq, mut link) = match work.batch.state.tail(workspace) {
+        let mut start = match work.batch.state.tail(workspace) {
             None => (Seq::FIRST, genesis_link(&self.origin, workspace)),
             // Nothing follows on a full chain: the query for its next entry finds none.
             Some(tail) => (tail.last_seq.next().unwrap_or(tail.last_seq), tail.last_link),
         };
         let wrong = |error| Disagreement::Record { workspace: workspace.clone(), error };
-        let erased = erasure::of_hour(conn, workspace, work.hour).await?;
-        let mut records = Records::new(workspace, seq.get().cast_signed(), work.hour.end());
-        let mut maker: Option<ChunkMaker<'_>> = None;
+        let erased = Arc::new(erasure::of_hour(conn, workspace, work.hour).await?);
+        let mut records = Records::new(workspace, start.0.get().cast_signed(), work.hour.end());
+        let mut making: Option<Making> = None;
         let mut part = 0;
-        loop {
-            let mut submission = records.next(conn).await?;
-            if let Some(submission) = &mut submission {
+        while let Some(mut events) = records.next(conn).await? {
+            while let Some(mut submission) = events.next().await? {
                 submission.withhold(workspace, &erased);
-            }
-            // A chunk ends where the next submission does not fit, or where there is none.
-            let fits = |maker: &mut ChunkMaker<'_>| {
-                submission.as_ref().is_some_and(|next| maker.fits(next, &work.limits))
-            };
-            if let Some(full) = maker.take_if(|maker| !fits(maker)) {
-                (seq, link) = full.end();
-                if let Some(chunk) = full.finish().map_err(wrong)? {
-                    self.reach(Step::RowsRead)?;
-                    self.seal_chunk(work, workspace, part, chunk)?;
+                // A chunk ends where the next submission does not fit.
+                if let Some(full) = making.take_if(|it| !it.fits(&submission, &work.limits)) {
+                    self.close(work, full.close(workspace, part))?;
                     part += 1;
                 }
+                let chunk = match &mut making {
+                    Some(making) => making,
+                    none => none.insert(
+                        Making::start(&self.origin, workspace, work.hour, start, &erased)
+                            .map_err(wrong)?,
+                    ),
+                };
+                // Where the next chunk starts if this is the last of its own, by the database: making the
+                // chunk finds out whether that is right, before anything is written.
+                let end = submission.end();
+                chunk.push(submission);
+                start = end.unwrap_or(start);
+                if work.closing.as_ref().is_some_and(Closing::is_ready) {
+                    self.write_closed(work)?;
+                }
             }
-            let Some(submission) = submission else {
-                return Ok(());
-            };
-            let maker = match &mut maker {
-                Some(maker) => maker,
-                none => none.insert(
-                    ChunkMaker::new(&self.origin, workspace, work.hour, seq, link, &erased)
-                        .map_err(wrong)?,
-                ),
-            };
-            maker.push(&submission).map_err(wrong)?;
         }
+        match making {
+            None => Ok(()),
+            Some(last) => self.close(work, last.close(workspace, part)),
+        }
+    }
+
+    /// Takes up a chunk that is full, once the one before is written: two are in memory at most, and one that
+    /// is being filled.
+    fn close(&self, work: &mut HourWork, closing: Closing) -> Result<(), SealError> {
+        self.write_closed(work)?;
+        work.closing = Some(closing);
+        Ok(())
+    }
+
+    /// Writes the object of the chunk that is full.
+    fn write_closed(&self, work: &mut HourWork) -> Result<(), SealError> {
+        let Some(closing) = work.closing.take() else { return Ok(()) };
+        let (workspace, part) = (closing.workspace.clone(), closing.part);
+        let chunk = closing.finish();
+        let wrong = |error| Disagreement::Record { workspace: workspace.clone(), error };
+        let Some(chunk) = chunk.map_err(wrong)? else { return Ok(()) };
+        self.reach(Step::RowsRead)?;
+        self.seal_chunk(work, &workspace, part, chunk)
     }
 
     fn seal_chunk(
@@ -262,13 +283,14 @@ impl Archiver<'_> {
             prev_manifest: previous.map_or(Digest::ZERO, |tail| tail.manifest),
             amends: Digest::ZERO,
             object: Artefact::Events { range, erasure: 0 }.to_string(),
-            digest: ObjectDigest::of(&object),
+            digest: chunk.digest,
         };
         work.sealed.chunks += 1;
         work.sealed.events += manifest.rows();
         work.sealed.payload_bytes += chunk.payload_bytes;
         work.sealed.object_bytes += manifest.digest.bytes;
-        work.written = Some(self.put_object(manifest, object)?);
+        let second = Second::Rows(chunk.rows);
+        work.written = Some(self.put_object(manifest, object, second)?);
         Ok(())
     }
 
@@ -307,7 +329,9 @@ struct HourWork {
     hour: Hour,
     limits: Limits,
     batch: Batch,
-    /// The newest chunk, whose object is still being checked.
+    /// The newest chunk that is full, whose object is still being made.
+    closing: Option<Closing>,
+    /// The one before it, whose object is still being checked.
     written: Option<Written>,
     sealed: SealedHour,
 }
@@ -315,7 +339,7 @@ struct HourWork {
 impl HourWork {
     fn new(hour: Hour, limits: Limits, start: &Start) -> Self {
         let sealed = SealedHour { hour, chunks: 0, events: 0, payload_bytes: 0, object_bytes: 0 };
-        Self { hour, limits, batch: Batch::new(start), written: None, sealed }
+        Self { hour, limits, batch: Batch::new(start), closing: None, written: None, sealed }
     }
 }
 

@@ -1,11 +1,12 @@
 //! The columns of an archived entry as plain data (FORMAT section 9).
 //!
-//! Here: one row, and the columns that are derived from a payload, made and compared. Not here:
-//! Parquet (see the `verifier` crate, which reads and writes these rows in one place).
+//! Here: one row, a digest over rows, and the columns that are derived from a payload, made and compared. Not
+//! here: Parquet (see the `verifier` crate, which reads and writes these rows in one place).
 
 use std::borrow::Cow;
 
 use crate::chain::ERASED;
+use crate::hash::Digest;
 use crate::payload::Event;
 
 /// One entry as it stands in a chunk's object: recorded columns, then derived ones.
@@ -58,6 +59,10 @@ macro_rules! derived {
                     });
                 })*
                 None
+            }
+
+            fn encode(&self, out: &mut Vec<u8>) {
+                $(self.$name.encode(out);)*
             }
         }
     };
@@ -187,6 +192,104 @@ impl<'a> Derived<'a> {
             agent_version: None,
             on_behalf_of: None,
             parent_event_id: None,
+        }
+    }
+}
+
+/// Bytes that are gathered before they are hashed: BLAKE3 is quick on long runs alone.
+const ENCODED_BYTES: usize = 64 << 10;
+
+/// A digest over rows, one after the other: every column, and of a payload its recorded digest and whether it
+/// is there.
+///
+/// Only for rows that are compared within one process: what stands for them in the archive are leaves,
+/// links and roots (FORMAT sections 4 and 5).
+#[derive(Clone, Debug, Default)]
+pub struct RowsDigest {
+    hasher: blake3::Hasher,
+    encoded: Vec<u8>,
+}
+
+impl RowsDigest {
+    /// No row yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the next row.
+    pub fn push(&mut self, row: &Row<'_>) {
+        let out = &mut self.encoded;
+        row.seq.encode(out);
+        row.recorded_at.encode(out);
+        row.event_id.encode(out);
+        row.payload.is_some().encode(out);
+        row.payload_digest.encode(out);
+        row.link.encode(out);
+        row.submission_hash.encode(out);
+        row.submission_index.encode(out);
+        row.submission_count.encode(out);
+        row.counter.encode(out);
+        row.public_key.encode(out);
+        row.signature.encode(out);
+        row.derived.encode(out);
+        if out.len() >= ENCODED_BYTES {
+            self.hash();
+        }
+    }
+
+    fn hash(&mut self) {
+        self.hasher.update(&self.encoded);
+        self.encoded.clear();
+    }
+
+    /// The digest of all rows so far.
+    pub fn finish(mut self) -> Digest {
+        self.hash();
+        Digest::from_bytes(*self.hasher.finalize().as_bytes())
+    }
+}
+
+/// A value of a column as bytes that no other value, or run of values, comes to.
+trait Encode {
+    fn encode(&self, out: &mut Vec<u8>);
+}
+
+macro_rules! encode_integers {
+    ($($integer:ty)*) => {$(
+        impl Encode for $integer {
+            fn encode(&self, out: &mut Vec<u8>) {
+                out.extend_from_slice(&self.to_be_bytes());
+            }
+        }
+    )*};
+}
+
+encode_integers!(u16 u64 i64);
+
+impl Encode for bool {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.push(u8::from(*self));
+    }
+}
+
+impl<const N: usize> Encode for [u8; N] {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self);
+    }
+}
+
+impl Encode for Cow<'_, str> {
+    fn encode(&self, out: &mut Vec<u8>) {
+        u64::try_from(self.len()).unwrap_or(u64::MAX).encode(out);
+        out.extend_from_slice(self.as_bytes());
+    }
+}
+
+impl<T: Encode> Encode for Option<T> {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.is_some().encode(out);
+        if let Some(value) = self {
+            value.encode(out);
         }
     }
 }

@@ -284,7 +284,7 @@ pub fn check_chunk(manifest: &ChunkManifest, object: &[u8]) -> ChunkOutcome {
 }
 
 /// What an object that cannot be read to its end means, as closely located as the error allows.
-pub(crate) fn unreadable(manifest: &ChunkManifest, error: &RowsError) -> Finding {
+pub fn unreadable(manifest: &ChunkManifest, error: &RowsError) -> Finding {
     let mut place = Place::chunk(manifest);
     if let RowsError::RowCount { expected, found } = error {
         return Finding::new(Check::RowCount, place).differs(expected, found);

@@ -43,6 +43,9 @@ struct Size {
     events: f64,
     seconds: f64,
     peak_mib: f64,
+    /// Processor seconds: of the archiver, and of Postgres meanwhile.
+    archiver: f64,
+    postgres: f64,
     payload_bytes: f64,
     object_bytes: f64,
     /// The Parquet writer alone, on the same rows.
@@ -72,8 +75,8 @@ pub(super) async fn run(
         let size = measure(options, &mut bench, &mut columns).await?;
         writeln!(
             out,
-            "  sealed {:.0} events in {:.1} s, {:.0} MiB at most",
-            size.events, size.seconds, size.peak_mib
+            "  sealed {:.0} events in {:.2} s, {:.2} s of the writer alone, {:.0} MiB at most",
+            size.events, size.seconds, size.writer_seconds, size.peak_mib
         )?;
         out.flush()?;
         seen.push(size);
@@ -107,7 +110,11 @@ async fn measure(
     columns: &mut BTreeMap<String, Column>,
 ) -> Result<Size, Failure> {
     let rig = &bench.rig;
+    let pids = (std::process::id(), rig.postgres.pid()?);
+    let before = machine::Usage::of(pids)?;
     let (seconds, peak_mib) = seal(&options.programs, rig, &rig.postgres.url(), 2).await?;
+    // The archiver has been waited for: its time is counted as that of a child.
+    let used = machine::Usage::of(pids)?.since(&before);
     let source = FileSource::open(&rig.archive().to_string_lossy())?;
     let trust = verifier::trust::parse(&fs::read_to_string(rig.trust())?)?;
     let report = proven(rig)?;
@@ -152,6 +159,8 @@ async fn measure(
         events,
         seconds,
         peak_mib,
+        archiver: used.own,
+        postgres: used.postgres,
         payload_bytes: number(usize::try_from(payload_bytes)?),
         object_bytes,
         writer_seconds,
@@ -315,19 +324,22 @@ fn table(sizes: &[Size], out: &mut impl Write) -> Result<(), Failure> {
     writeln!(
         out,
         "\n| events | sealed, events/s | payload, MB/s | the Parquet writer alone, events/s | ratio | \
-         memory of the archiver, MiB | archive, bytes an event | restored, events/s |\n\
-         |---|---|---|---|---|---|---|---|"
+         processor, µs an event: archiver | Postgres | the writer alone | memory of the archiver, MiB | archive, bytes an event | restored, events/s |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|"
     )?;
     for size in sizes {
         let rate = |seconds: f64| size.events / seconds;
         writeln!(
             out,
-            "| {:.0} | {:.0} | {:.1} | {:.0} | {:.0} % | {:.0} | {:.1} | {:.0} |",
+            "| {:.0} | {:.0} | {:.1} | {:.0} | {:.0} % | {:.1} | {:.1} | {:.1} | {:.0} | {:.1} | {:.0} |",
             size.events,
             rate(size.seconds),
             size.payload_bytes / size.seconds / 1e6,
             rate(size.writer_seconds),
             100.0 * size.writer_seconds / size.seconds,
+            1e6 * size.archiver / size.events,
+            1e6 * size.postgres / size.events,
+            1e6 * size.writer_seconds / size.events,
             size.peak_mib,
             size.object_bytes / size.events,
             rate(size.restore_seconds),

@@ -1,4 +1,4 @@
-//! What goes into a chunk, and what is kept out of it.
+//! What goes into a chunk, what is kept out of it, and what is seen when it is read back.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -6,83 +6,17 @@
     reason = "a test may panic"
 )]
 
-use archiver::chunk::{Chunk, ChunkError, ChunkMaker, Limits, Recorded, Submission};
+mod chain;
+mod readback;
+
+use archiver::chunk::{ChunkError, Fill, Limits, Submission};
 use archiver::erasure::Erased;
-use ledger::entry::{Entry, genesis_link, next_link};
-use ledger::hash::Digest;
-use ledger::names::{EventId, Origin, Seq, Workspace};
-use ledger::time::{HOUR, Hour};
+use ledger::key::SigningKey;
+use ledger::names::{EventId, Seq};
+use ledger::time::HOUR;
 use verifier::rows::ChunkRows;
 
-fn origin() -> Origin {
-    Origin::new("ledger.example.com/test").unwrap()
-}
-
-fn workspace() -> Workspace {
-    Workspace::new("acme").unwrap()
-}
-
-fn hour() -> Hour {
-    Hour::parse("2026-11-23T16:00:00Z").unwrap()
-}
-
-/// A chain of submissions of these sizes, all recorded at `at`.
-fn chain(sizes: &[u16], at: i64) -> Vec<Submission> {
-    let mut link = genesis_link(&origin(), &workspace());
-    let mut seq = 0_u64;
-    let mut submission = |count: u16| {
-        let events = (0..count).map(|index| {
-            seq += 1;
-            let id = EventId::from_bytes(u128::from(seq).to_be_bytes()).unwrap();
-            let payload = format!(
-                r#"{{"event_id":"{id}","event_type":"note","occurred_at":"2026-11-23T16:00:00Z","workspace_id":"acme"}}"#
-            );
-            let entry = Entry {
-                seq: Seq::new(seq).unwrap(),
-                recorded_at: ledger::time::Micros::new(at).unwrap(),
-                event_id: id,
-                payload_digest: Digest::of(payload.as_bytes()),
-                submission_hash: Digest::from_bytes([3; 32]),
-                index_in_submission: index,
-                submission_count: count,
-            };
-            link = next_link(&link, &entry.leaf());
-            Recorded {
-                seq,
-                event_id: *id.as_bytes(),
-                payload_digest: *entry.payload_digest.as_bytes(),
-                link: *link.as_bytes(),
-                payload: Some(payload.into_bytes()),
-                archived: false,
-            }
-        });
-        Submission {
-            recorded_at: at,
-            counter: 1,
-            submission_hash: [3; 32],
-            public_key: [4; 32],
-            signature: [5; 64],
-            events: events.collect(),
-        }
-    };
-    sizes.iter().map(|count| submission(*count)).collect()
-}
-
-fn maker<'a>(workspace: &'a Workspace, erased: &'a Erased) -> ChunkMaker<'a> {
-    let link = genesis_link(&origin(), workspace);
-    ChunkMaker::new(&origin(), workspace, hour(), Seq::FIRST, link, erased).unwrap()
-}
-
-fn make(submissions: &[Submission]) -> Result<Option<Chunk>, ChunkError> {
-    make_without(submissions, &Erased::default())
-}
-
-fn make_without(submissions: &[Submission], erased: &Erased) -> Result<Option<Chunk>, ChunkError> {
-    let workspace = workspace();
-    let mut maker = maker(&workspace, erased);
-    submissions.iter().try_for_each(|submission| maker.push(submission))?;
-    maker.finish()
-}
+use chain::{chain, hour, make, make_without, origin, sign, workspace};
 
 #[test]
 fn a_chunk_holds_what_was_pushed() {
@@ -106,21 +40,20 @@ fn nothing_makes_no_chunk() {
 #[test]
 fn a_submission_fits_whole_or_not_at_all() {
     let submissions = chain(&[4, 3, 100], hour().start().get());
-    let workspace = workspace();
-    let erased = Erased::default();
-    let mut maker = maker(&workspace, &erased);
+    let mut fill = Fill::default();
     let payload = submissions[0].events[0].payload.as_ref().unwrap().len() as u64;
     let rows = |rows| Limits { rows, payload_bytes: 1 << 20 };
     let bytes = |payload_bytes| Limits { rows: 1_000, payload_bytes };
     // The first one always fits, whatever its size: there is no smaller chunk to put it in.
-    assert!(maker.fits(&submissions[2], &rows(1)));
-    assert!(maker.fits(&submissions[2], &bytes(1)));
-    maker.push(&submissions[0]).unwrap();
-    assert!(maker.fits(&submissions[1], &rows(7)));
-    assert!(!maker.fits(&submissions[1], &rows(6)));
-    assert!(maker.fits(&submissions[1], &bytes(7 * payload)));
-    assert!(!maker.fits(&submissions[1], &bytes(7 * payload - 1)));
-    assert_eq!(maker.end().0.get(), 5);
+    assert!(fill.fits(&submissions[2], &rows(1)));
+    assert!(fill.fits(&submissions[2], &bytes(1)));
+    fill = fill.with(&submissions[0]);
+    assert!(fill.fits(&submissions[1], &rows(7)));
+    assert!(!fill.fits(&submissions[1], &rows(6)));
+    assert!(fill.fits(&submissions[1], &bytes(7 * payload)));
+    assert!(!fill.fits(&submissions[1], &bytes(7 * payload - 1)));
+    let (seq, link) = submissions[0].end().unwrap();
+    assert_eq!((seq.get(), *link.as_bytes()), (5, submissions[0].events[3].link));
 }
 
 #[test]
@@ -150,24 +83,49 @@ fn a_record_that_is_not_what_was_recorded_is_named() {
         ChunkError::Differs { seq, column, .. } => (seq, column),
         other => panic!("{other}"),
     };
-    assert_eq!(column(broken(|s| s.events[0].payload_digest[0] ^= 1)), (3, "payload_digest"));
     assert_eq!(column(broken(|s| s.events[0].link[31] ^= 1)), (3, "link"));
     assert_eq!(column(broken(|s| s.events[0].event_id[0] ^= 1)), (3, "event_id"));
-    assert_eq!(column(broken(|s| s.submission_hash[0] ^= 1)), (3, "link"));
-    let at = broken(|s| s.events[1].payload.as_mut().unwrap()[0] = b'[');
+    assert_eq!(column(broken(|s| s.submission_hash[0] ^= 1)), (3, "submission_hash"));
+    let digest = |s: &mut Submission| {
+        s.events[0].payload_digest[0] ^= 1;
+        sign(s);
+    };
+    assert_eq!(column(broken(digest)), (3, "payload_digest"));
+    let at = broken(|s| {
+        let text = String::from_utf8(s.events[1].payload.take().unwrap().to_vec()).unwrap();
+        s.events[1].payload = Some(text.replacen('{', "[", 1).into());
+    });
     assert!(matches!(at, ChunkError::Payload { seq: 4, .. }));
     // A payload that reads the same with other bytes: the space after the type.
     let payload = broken(|s| {
-        let text = String::from_utf8(s.events[0].payload.take().unwrap()).unwrap();
+        let text = String::from_utf8(s.events[0].payload.take().unwrap().to_vec()).unwrap();
         let text = text.replace(r#"":"note""#, r#"": "note""#);
-        s.events[0].payload = Some(text.into_bytes());
+        s.events[0].payload = Some(text.into());
     });
     assert_eq!(column(payload), (3, "payload_digest"));
-    let gap = broken(|s| drop(s.events.remove(0)));
+    let gap = broken(|s| {
+        s.events.remove(0);
+        sign(s);
+    });
     assert!(matches!(gap, ChunkError::Seq { expected: 3, found: 4 }));
     assert!(matches!(broken(|s| s.events.clear()), ChunkError::Count(3)));
     let earlier = broken(|s| s.recorded_at -= 1);
     assert!(matches!(earlier, ChunkError::Time { seq: 3, .. }));
+}
+
+#[test]
+fn what_no_auditor_would_accept_of_a_submission_is_refused_before_it_is_written() {
+    assert!(matches!(broken(|s| s.signature[5] ^= 1), ChunkError::Signature { seq: 3, .. }));
+    assert!(matches!(broken(|s| s.counter += 1), ChunkError::Signature { seq: 3, .. }));
+    assert!(matches!(broken(|s| s.counter = 1 << 63), ChunkError::Counter(3)));
+    let other = *SigningKey::from_seed(&[5; 32]).public().as_bytes();
+    assert!(matches!(broken(|s| s.public_key = other), ChunkError::Signature { seq: 3, .. }));
+    // Of small order: whatever it signs is signed by anyone.
+    let small = |s: &mut Submission| (s.public_key, s.public_key[0]) = ([0; 32], 1);
+    assert!(matches!(broken(small), ChunkError::Key { seq: 3, .. }));
+    // All rows of the right chain, but the event is signed for by nobody.
+    let swapped = broken(|s| s.events.swap(0, 1));
+    assert!(matches!(swapped, ChunkError::Signature { seq: 3, .. }));
 }
 
 /// What an entry at `by` erases: the events at these seqs.
@@ -221,9 +179,9 @@ fn a_payload_that_nothing_later_erases_is_not_withheld() {
 fn the_payload_of_an_event_of_the_ledger_stays() {
     let mut submissions = chain(&[1, 1], hour().start().get());
     let event = &mut submissions[1].events[0];
-    let text = String::from_utf8(event.payload.take().unwrap()).unwrap();
+    let text = String::from_utf8(event.payload.take().unwrap().to_vec()).unwrap();
     let text = text.replace("\"note\"", "\"ledger.key_revoked\"");
-    event.payload = Some(text.into_bytes());
+    event.payload = Some(text.into());
     submissions[1].withhold(&workspace(), &erased(3, &[2]));
     assert!(submissions[1].events[0].payload.is_some());
 }
