@@ -86,6 +86,10 @@ bench-build:
 bench-seal: tools-postgres $(VENV)/.ready bench-build ## Measure sealing, verifying and restoring up to 10 million events
 	"$(CARGO_TARGET_DIR)/release/tally-bench" --seal-only --seal 100000,1000000,10000000
 
+.PHONY: verifier-size
+verifier-size: ## Count the crates of the verifier, and measure its release binary
+	checks/verifier-size.sh
+
 .PHONY: must-reject
 must-reject: ## Write the must-reject corpus and its index anew
 	cargo build --locked --quiet --workspace --bin tally-must-reject

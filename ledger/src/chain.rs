@@ -383,6 +383,11 @@ impl Keys {
         self.0.get(key)
     }
 
+    /// Takes away the keys that the entry at `seq` registered, and gives them.
+    pub(crate) fn forget(&mut self, seq: Seq) -> Vec<PublicKey> {
+        self.0.extract_if(.., |_, record| record.registered == seq).map(|(key, _)| key).collect()
+    }
+
     /// Decides whether a submission signed by `signer` may take the seqs from `first` on, and
     /// where it may, sets the keys that it sets. On a refusal nothing has changed.
     ///

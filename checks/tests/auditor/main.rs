@@ -11,6 +11,7 @@
 )]
 
 mod command;
+mod formats;
 mod replay;
 mod resume;
 

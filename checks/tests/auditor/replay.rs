@@ -1,34 +1,42 @@
 //! Entries out of a verified archive: all of them, in order, from any place on; none where it is not proven.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use checks::forge::{Archive, Content, Honest, alter};
 use ledger::names::{Seq, Workspace};
 use ledger::time::Micros;
-use ledger::verify::{Policy, Verdict};
+use ledger::verify::{Policy, Report, Verdict};
 use serde_json::Value;
 use tempfile::TempDir;
-use verifier::replay::{Position, ReplayError, Replayed, Selection, replay};
+use verifier::replay::{Position, ReplayError, Selection, replay};
 use verifier::store::{ArchiveSource, SourceError};
 
 use super::command::{command, write_trust};
 use super::grown;
 
+/// What a replay came to.
+struct Replayed {
+    report: Report,
+    entries: u64,
+    position: Position,
+}
+
 type Seen = Vec<(Workspace, u64, Option<Vec<u8>>)>;
 
 /// What comes out.
 fn out(archive: &Archive, honest: &Honest, selection: &Selection) -> (Replayed, Seen) {
-    let mut seen = Vec::new();
     let trust = honest.trust.clone();
-    let take = |workspace: &Workspace, row: &ledger::columns::Row<'_>| {
-        seen.push((workspace.clone(), row.seq, row.payload.map(<[u8]>::to_vec)));
-        Ok::<_, Infallible>(())
-    };
-    let replayed = replay(archive, trust, Policy::default(), None, selection, &(), take).unwrap();
-    (replayed, seen)
+    let mut replay = replay(archive, trust, Policy::default(), None, selection, &()).unwrap();
+    let mut seen = Vec::new();
+    for entries in &mut replay {
+        let entries = entries.unwrap();
+        let rows = entries.rows().map(|row| (row.seq, row.payload.map(<[u8]>::to_vec)));
+        seen.extend(rows.map(|(seq, payload)| (entries.workspace().clone(), seq, payload)));
+    }
+    let (position, entries) = (replay.position().clone(), replay.entries());
+    (Replayed { report: replay.report().clone(), entries, position }, seen)
 }
 
 /// What was put in, in the order of the log.
@@ -149,20 +157,22 @@ fn an_object_that_is_another_one_the_second_time_ends_it() {
     for (at, chunk) in chunks.iter().enumerate() {
         let key = &chunk.manifest.object;
         let source = Fickle { archive, key, given: AtomicUsize::new(0) };
+        let (trust, selection) = (honest.trust.clone(), Selection::default());
+        let mut replay = replay(&source, trust, Policy::default(), None, &selection, &()).unwrap();
         let mut taken = 0;
-        let take = |_: &Workspace, _: &ledger::columns::Row<'_>| {
-            taken += 1;
-            Ok::<_, Infallible>(())
-        };
-        let trust = honest.trust.clone();
-        let selection = Selection::default();
-        let ended = replay(&source, trust, Policy::default(), None, &selection, &(), take);
-        match ended {
-            Err(ReplayError::Changed(finding)) => {
-                assert_eq!(finding.place.object.as_ref(), Some(key))
+        let ended = loop {
+            match replay.next() {
+                Some(Ok(entries)) => taken += entries.rows().count(),
+                ended => break ended,
             }
-            other => panic!("{other:?}"),
+        };
+        match ended {
+            Some(Err(ReplayError::Changed(finding))) => {
+                assert_eq!(finding.place.object.as_ref(), Some(key));
+            }
+            _ => panic!("it went on"),
         }
+        assert!(replay.next().is_none(), "it is at its end");
         let before: usize = chunks.iter().take(at).map(|chunk| chunk.rows.len()).sum();
         assert_eq!(taken, before, "those of the chunks before, and none of it");
     }

@@ -152,7 +152,21 @@ impl WorkspaceCheck {
                 self.report(Finding::new(Check::LedgerWithheld, self.at(first, "payload")));
             } else if is_root() && !self.chain.may_hide_keys.contains(&first) {
                 self.chain.may_hide_keys.push(first);
+                self.forget_keys(first);
             }
+        }
+    }
+
+    /// The keys that a withheld entry registered are none to whoever begins now: what they signed is not allowed.
+    fn forget_keys(&mut self, seq: Seq) {
+        for key in self.chain.keys.forget(seq) {
+            let Some(signed) = self.chain.signers.get(&key) else { continue };
+            let finding = Finding::new(Check::KeyRule, self.at(seq, "payload"));
+            self.report(finding.because(format!(
+                "what registered the key {key} is withheld since it was verified, and nothing else allows the {} \
+                 submissions that it signed",
+                signed.submissions
+            )));
         }
     }
 

@@ -16,7 +16,8 @@ use crate::plan::{ChunkPlan, Late, Plan, Prune, erased, honest, hour, sub, trust
 
 const HONEST: Lie = Lie::Store(|_| {});
 
-const SIX: Prune = Prune {
+/// The chunk that holds `acme` 6 alone, removed as the log records.
+pub const SIX: Prune = Prune {
     workspace: "acme",
     seqs: (6, 6),
     keep_days: 0,

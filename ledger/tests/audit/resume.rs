@@ -6,7 +6,8 @@ use ledger::verify::{Audit, Depth, Policy, Report, StateError, Trust, Verdict};
 
 use crate::driver::{line, lines, run};
 use crate::forge::{Archive, Lie, build};
-use crate::plan::{self, Late, Plan, Prune, erased, event, honest, hour, id, sub};
+use crate::plan::{self, Late, Plan, erased, event, honest, hour, id, sub};
+use crate::prune::SIX;
 
 const HONEST: Lie = Lie::Store(|_| {});
 
@@ -98,14 +99,6 @@ fn an_audit_that_was_ended_goes_on_where_it_was() {
 
 #[test]
 fn erasing_and_pruning_since_then_is_told_as_from_the_beginning() {
-    let prune = Prune {
-        workspace: "acme",
-        seqs: (6, 6),
-        keep_days: 0,
-        lie: |_| {},
-        logged: true,
-        removed: true,
-    };
     let with_request = |plan: &mut Plan| {
         plan.hours[2].1[0].subs.push(sub(1, 0, 6, vec![erased("acme", 9, 6)]));
     };
@@ -115,7 +108,7 @@ fn erasing_and_pruning_since_then_is_told_as_from_the_beginning() {
     let state = state.unwrap();
     for (late, ids, again) in [
         (vec![Late::Withhold("acme", 6)], vec!["T102 acme"], 1),
-        (vec![Late::Prune(prune.clone())], vec!["T106 acme", "T107 leaf=7 acme"], 0),
+        (vec![Late::Prune(SIX)], vec!["T106 acme", "T107 leaf=7 acme"], 0),
         (vec![Late::Hours(3), Late::Withhold("acme", 6)], vec!["T102 acme"], 1),
     ] {
         let mut plan = honest();
@@ -155,7 +148,13 @@ fn an_event_that_set_keys_and_was_erased_since_then_is_told() {
     };
     assert_eq!(after(6), ["T102 acme", "T104 acme seq=6 payload"]);
     assert_eq!(after(1), ["T085 acme seq=1 payload", "T102 acme"]);
-    assert_eq!(after(2), ["T102 acme", "T104 acme seq=2 payload"]);
+    // Of the registration itself, one line for all that rested on it, where one from the beginning has a line each.
+    let told = ["T080 acme seq=2 payload", "T102 acme", "T104 acme seq=2 payload"];
+    assert_eq!(after(2), told);
+    let fresh = first(&plan(2, true)).1;
+    let ids = lines(&fresh);
+    assert!(ids.iter().any(|line| line.starts_with("T080 acme")), "{ids:?}");
+    assert_eq!(fresh.verdict, Verdict::Tampered);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod policy;
 mod prove;
 mod receipt;
 mod replay;
+mod staged;
 mod verify;
 
 use std::io::{ErrorKind, Write as _};
@@ -27,7 +28,7 @@ use self::receipt::CompareReceipts;
 use self::replay::Replay;
 use self::verify::Verify;
 use crate::prove::ProveError;
-use crate::replay::PositionError;
+use crate::replay::{PositionError, WriteError};
 use crate::state::ResumeError;
 use crate::store::{self, ArchiveSource, S3Settings, SourceError};
 use crate::trust::TrustError;
@@ -53,7 +54,7 @@ enum Command {
     Check(CheckProofs),
     /// Compare receipts that agents hold with an archive.
     Receipt(CompareReceipts),
-    /// Write out what was recorded, as lines of JSON, once all of it is proven.
+    /// Write out what was recorded, as JSON, Arrow or Parquet, once all of it is proven.
     Replay(Box<Replay>),
     /// Say what a finding means, why it matters, and what to do.
     Explain(Explain),
@@ -120,10 +121,13 @@ enum CliError {
     TrustFile { path: PathBuf, reason: std::io::Error },
     #[error(transparent)]
     Trust(#[from] TrustError),
-    #[error("cannot read or write the checkpoint {path}: {reason}")]
+    #[error("cannot read the checkpoint {path}: {reason}")]
     Checkpoint { path: PathBuf, reason: std::io::Error },
     #[error("cannot write to {path}: {reason}")]
-    ReportFile { path: PathBuf, reason: std::io::Error },
+    OutputFile { path: PathBuf, reason: std::io::Error },
+    /// It could be written to at the beginning: it was not the command line that was wrong.
+    #[error("cannot write to {path}: {reason}")]
+    Unwritten { path: PathBuf, reason: std::io::Error },
     #[error("{0}")]
     UnknownCheck(#[from] UnknownCheck),
     #[error("there is no command `{0}`: `tally-verify --help` lists them")]
@@ -132,6 +136,8 @@ enum CliError {
     Source(#[from] SourceError),
     #[error(transparent)]
     Resume(#[from] ResumeError),
+    #[error("cannot write what is replayed: {0}")]
+    Replayed(#[from] WriteError),
     #[error("no hour lies between --since {since} and --until {until}")]
     Times { since: Micros, until: Micros },
     #[error("{path} keeps no position of a replay: {error}")]
@@ -144,8 +150,6 @@ enum CliError {
     Usage(&'static str),
     #[error("no proof was made: {0}")]
     Prove(#[from] ProveError),
-    #[error("cannot write the proof {path}: {reason}")]
-    ProofFile { path: PathBuf, reason: std::io::Error },
     #[error("cannot write the report: {0}")]
     Output(#[from] std::io::Error),
     #[error("cannot write the report as JSON: {0}")]
@@ -157,7 +161,7 @@ impl CliError {
         match self {
             Self::TrustFile { .. }
             | Self::Checkpoint { .. }
-            | Self::ReportFile { .. }
+            | Self::OutputFile { .. }
             | Self::UnknownCheck(_)
             | Self::UnknownCommand(_)
             | Self::Trust(_)
@@ -165,7 +169,6 @@ impl CliError {
             | Self::Position { .. }
             | Self::Input { .. }
             | Self::Usage(_)
-            | Self::ProofFile { .. }
             | Self::Prove(ProveError::Opening)
             | Self::Source(SourceError::Settings(_)) => exit::USAGE,
             Self::Prove(ProveError::NoEvent { .. } | ProveError::Pruned { .. }) => exit::SHORT,
@@ -175,17 +178,12 @@ impl CliError {
             | Self::Signals(_)
             | Self::Source(_)
             | Self::Output(_)
+            | Self::Unwritten { .. }
+            | Self::Replayed(_)
             | Self::Json(_) => exit::UNFINISHED,
             Self::Resume(_) => exit::USAGE,
         }
     }
-}
-
-/// What a file is called until all is in it.
-fn staged(path: &Path) -> PathBuf {
-    let mut staged = path.as_os_str().to_owned();
-    staged.push(".new");
-    staged.into()
 }
 
 /// Prints a text that is there to be read. Who stops reading early (`| head`) has read enough.

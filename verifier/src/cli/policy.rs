@@ -18,6 +18,12 @@ pub(super) struct PolicyArgs {
     /// The chunks of this workspace only (the log is always walked whole).
     #[arg(long, value_name = "NAME", value_parser = parse_workspace)]
     workspace: Option<Workspace>,
+    /// What was recorded at this time or later (RFC 3339). Of earlier hours, digests and keys are checked, rows not.
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub(super) since: Option<Micros>,
+    /// What was recorded before this time (RFC 3339). Of later hours, digests and keys are checked, rows not.
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub(super) until: Option<Micros>,
     /// Fall short (exit 4) unless the archive is sealed up to this time (RFC 3339); a day before now, or
     /// `--until` if that is earlier, where it is not given.
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
@@ -53,12 +59,9 @@ fn parse_duration(text: &str) -> Result<u64, String> {
 }
 
 impl PolicyArgs {
-    /// The policy, for these times.
-    pub(super) fn policy(
-        &self,
-        since: Option<Micros>,
-        until: Option<Micros>,
-    ) -> Result<Policy, CliError> {
+    /// What is asked for.
+    pub(super) fn policy(&self) -> Result<Policy, CliError> {
+        let (since, until) = (self.since, self.until);
         if let (Some(since), Some(until)) = (since, until)
             && since >= until
         {

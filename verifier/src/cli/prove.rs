@@ -1,12 +1,13 @@
 //! `tally-verify prove`: one small file that proves one event.
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 use ledger::names::{EventId, Seq, Workspace};
 
+use super::staged::Staged;
 use super::{ArchiveArgs, CliError, TrustFile, parse_workspace};
 use crate::prove::{self, Made, ProveError, Which};
 use crate::{exit, report};
@@ -56,6 +57,7 @@ impl Prove {
             (None, Some(seq)) => Which::Seq(seq),
             (None, None) => return Err(CliError::Usage("name the event: --event-id or --seq")),
         };
+        let out = Staged::open(&self.out)?;
         let source = self.archive.open()?;
         let made = prove::prove(&source, &trust, &self.workspace, which, self.digest_only);
         let Made { bytes, checked, erased } = match made {
@@ -68,7 +70,7 @@ impl Prove {
                 return Err(error.into());
             }
         };
-        write(&self.out, &bytes)?;
+        out.write(&bytes)?;
         let name = self.out.display().to_string();
         let mut text = report::proof::text(&name, &bytes, &checked, &sha256.to_string());
         if erased {
@@ -77,13 +79,4 @@ impl Prove {
         std::io::stdout().write_all(text.as_bytes())?;
         Ok(exit::code(checked.verdict))
     }
-}
-
-/// Whole or not at all.
-fn write(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
-    let failed = |reason| CliError::ProofFile { path: path.to_owned(), reason };
-    let mut staged = path.as_os_str().to_owned();
-    staged.push(".new");
-    std::fs::write(&staged, bytes).map_err(failed)?;
-    std::fs::rename(&staged, path).map_err(failed)
 }

@@ -1,50 +1,53 @@
 //! `tally-verify replay`: what was recorded, for jobs that compute with it, once all of it is proven.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use ledger::columns::Row;
-use ledger::names::Workspace;
-use ledger::time::Micros;
 use ledger::verify::Verdict;
 
 use super::policy::PolicyArgs;
+use super::staged::Staged;
 use super::verify::Bar;
-use super::{ArchiveArgs, CliError, TrustFile, parse_time, staged};
-use crate::replay::{Position, ReplayError, Replayed, Selection, entry, payload, replay};
+use super::{ArchiveArgs, CliError, TrustFile};
+use crate::replay::{self, Format, Position, ReplayError, Selection, What, WriteError, Writer};
 use crate::state::StateDirectory;
 use crate::{exit, report};
 
-/// What comes out as lines of JSON (NDJSON).
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum What {
+enum WhatArg {
     /// Everything that was recorded of each event, with its payload.
     Entries,
     /// The payloads alone; none of those that were erased.
     Payloads,
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum FormatArg {
+    /// A line of JSON each.
+    Ndjson,
+    /// A stream of Arrow's IPC format: the archive's columns, after `workspace`.
+    Arrow,
+    /// A Parquet file of the same columns. Needs `--out`.
+    Parquet,
+}
+
 #[derive(Args, Debug)]
 pub(super) struct Replay {
     #[command(flatten)]
     archive: ArchiveArgs,
-    /// Whole entries, or payloads alone, as one line of JSON each.
+    /// Whole entries, or payloads alone.
     #[arg(long, value_enum, default_value = "entries")]
-    what: What,
+    what: WhatArg,
+    /// In which form.
+    #[arg(long, value_enum, default_value = "ndjson")]
+    format: FormatArg,
     /// Write to this file, which is there only once all is in it; to standard output where it is not given.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     #[command(flatten)]
     policy: PolicyArgs,
-    /// Recorded at this time or later (RFC 3339).
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    since: Option<Micros>,
-    /// Recorded before this time (RFC 3339).
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    until: Option<Micros>,
     /// Of this event type only; may be given several times.
     #[arg(long = "type", value_name = "TYPE")]
     event_types: Vec<String>,
@@ -58,68 +61,129 @@ pub(super) struct Replay {
 
 impl Replay {
     pub(super) fn run(self) -> Result<ExitCode, CliError> {
+        self.check_output()?;
         // Rows of other hours than those asked for are not replayed, so they need not be checked; but a state
         // is one of whole archives.
-        let mut policy = self.policy.policy(self.since, self.until)?;
+        let mut policy = self.policy.policy()?;
         if self.resume.is_some() {
             (policy.since, policy.until) = (None, None);
         }
         let TrustFile { trust, sha256 } = self.archive.trust()?;
         let selection = Selection {
-            since: self.since,
-            until: self.until,
+            since: self.policy.since,
+            until: self.policy.until,
             event_types: self.event_types.clone(),
             after: self.position.as_deref().map(read_position).transpose()?.unwrap_or_default(),
         };
         let directory = self.resume.as_deref();
         let directory = directory.map(|path| StateDirectory::open(path, sha256)).transpose()?;
-        let mut out = Output::open(self.out.as_deref())?;
+        let file = self.out.as_deref().map(Staged::open).transpose()?;
+        let place = self.position.as_deref().map(Staged::open).transpose()?;
         let source = self.archive.open()?;
         let bar = Bar::new()?;
-        let line = |workspace: &Workspace, row: &Row<'_>| match self.what {
-            What::Entries => entry(&mut out.to, workspace, row),
-            What::Payloads => payload(&mut out.to, row),
-        };
-        let replayed = replay(&source, trust, policy, directory.as_ref(), &selection, &bar, line);
+        let replay = replay::replay(&source, trust, policy, directory.as_ref(), &selection, &bar);
         bar.clear();
-        let replayed = match replayed {
-            Ok(replayed) => replayed,
-            Err(error) => return failed(error),
-        };
-        let Replayed { report, entries, position } = &replayed;
+        let mut replay = replay?;
+        let report = replay.report();
         if report.verdict != Verdict::Proven {
             // Nothing came out; why, is for a person to read.
             let text = report::text::write(report, &sha256.to_string());
             write!(io::stderr(), "nothing was replayed\n\n{text}")?;
             return Ok(exit::code(report.verdict));
         }
-        match out.finish() {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+        let to: Box<dyn Write + Send> = match &file {
+            None => Box::new(io::stdout()),
+            Some(file) => Box::new(file.writer()?),
+        };
+        let (what, format) = (self.what.into(), self.format.into());
+        let written = (|| {
+            let mut out = Writer::new(to, format, what, &replay.report().origin)?;
+            for entries in &mut replay {
+                out.write(&entries?)?;
+            }
+            out.finish()?;
+            Ok(())
+        })();
+        match written {
+            Ok(()) => {}
+            Err(Cut::Replay(error)) => return cut_short(&error),
+            // Whoever took the bytes may have had enough of them (`| head`): they are not all, and the exit code
+            // says so.
+            Err(Cut::Write(WriteError::Io(error))) if error.kind() == io::ErrorKind::BrokenPipe => {
                 return Ok(ExitCode::from(exit::UNFINISHED));
             }
-            done => done?,
+            Err(Cut::Write(error)) => return Err(error.into()),
         }
-        if let Some(path) = &self.position {
-            write_position(path, position)?;
+        if let Some(file) = file {
+            file.finish()?;
         }
-        writeln!(io::stderr(), "proven; replayed {entries} entries")?;
+        // The place, after the entries are where they belong.
+        if let Some(place) = place {
+            place.write(replay.position().to_string().as_bytes())?;
+        }
+        writeln!(io::stderr(), "proven; replayed {} entries", replay.entries())?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// What can be said of the output before anything is read.
+    fn check_output(&self) -> Result<(), CliError> {
+        let usage = match (self.format, &self.out) {
+            (FormatArg::Parquet, None) => {
+                "a Parquet file is not written to standard output: name it with --out FILE"
+            }
+            (FormatArg::Arrow, None) if io::stdout().is_terminal() => {
+                "an Arrow stream is not for a terminal: send it to a program, or name a file with --out FILE"
+            }
+            (_, Some(_)) if self.out == self.position => {
+                "--out and --position name the same file: each needs its own"
+            }
+            (FormatArg::Ndjson | FormatArg::Arrow | FormatArg::Parquet, _) => return Ok(()),
+        };
+        Err(CliError::Usage(usage))
     }
 }
 
-/// A replay that ended before its end. Whoever took the lines may have had enough of them (`| head`): they are not
-/// all, and the exit code says so.
-fn failed(error: ReplayError<io::Error>) -> Result<ExitCode, CliError> {
-    let code = match &error {
-        ReplayError::Taker(taker) if taker.kind() == io::ErrorKind::BrokenPipe => {
-            return Ok(ExitCode::from(exit::UNFINISHED));
+impl From<WhatArg> for What {
+    fn from(what: WhatArg) -> Self {
+        match what {
+            WhatArg::Entries => Self::Entries,
+            WhatArg::Payloads => Self::Payloads,
         }
-        ReplayError::Resume(_) => match error {
-            ReplayError::Resume(error) => return Err(error.into()),
-            _ => exit::UNFINISHED,
-        },
+    }
+}
+
+impl From<FormatArg> for Format {
+    fn from(format: FormatArg) -> Self {
+        match format {
+            FormatArg::Ndjson => Self::Ndjson,
+            FormatArg::Arrow => Self::Arrow,
+            FormatArg::Parquet => Self::Parquet,
+        }
+    }
+}
+
+/// Why not all came out.
+enum Cut {
+    Replay(ReplayError),
+    Write(WriteError),
+}
+
+impl From<ReplayError> for Cut {
+    fn from(error: ReplayError) -> Self {
+        Self::Replay(error)
+    }
+}
+
+impl From<WriteError> for Cut {
+    fn from(error: WriteError) -> Self {
+        Self::Write(error)
+    }
+}
+
+fn cut_short(error: &ReplayError) -> Result<ExitCode, CliError> {
+    let code = match error {
         ReplayError::Changed(_) | ReplayError::Rows { .. } => exit::TAMPERED,
-        ReplayError::Source(_) | ReplayError::Taker(_) => exit::UNFINISHED,
+        ReplayError::Source(_) | ReplayError::Interrupted => exit::UNFINISHED,
     };
     writeln!(io::stderr(), "tally-verify: the replay is cut short: {error}")?;
     Ok(ExitCode::from(code))
@@ -133,53 +197,5 @@ fn read_position(path: &Path) -> Result<Position, CliError> {
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Position::default()),
         Err(reason) => Err(CliError::Input { path: path.to_owned(), reason }),
-    }
-}
-
-/// Keeps the place, whole or not at all, after the lines are where they belong.
-fn write_position(path: &Path, position: &Position) -> Result<(), CliError> {
-    let staged = staged(path);
-    std::fs::write(&staged, position.to_string())
-        .and_then(|()| std::fs::rename(&staged, path))
-        .map_err(|reason| CliError::ReportFile { path: path.to_owned(), reason })
-}
-
-/// Where lines go.
-struct Output {
-    to: BufWriter<Box<dyn Write>>,
-    /// The file to come, and what it is called until then.
-    file: Option<(PathBuf, PathBuf)>,
-}
-
-impl Output {
-    fn open(path: Option<&Path>) -> Result<Self, CliError> {
-        let Some(path) = path else {
-            return Ok(Self { to: BufWriter::new(Box::new(io::stdout())), file: None });
-        };
-        let staged = staged(path);
-        let file = File::create(&staged)
-            .map_err(|reason| CliError::ReportFile { path: path.to_owned(), reason })?;
-        let file: Box<dyn Write> = Box::new(file);
-        Ok(Self { to: BufWriter::new(file), file: Some((path.to_owned(), staged)) })
-    }
-
-    fn finish(&mut self) -> io::Result<()> {
-        self.to.flush()?;
-        match self.file.take() {
-            None => Ok(()),
-            Some((path, staged)) => {
-                File::open(&staged)?.sync_all()?;
-                std::fs::rename(&staged, path)
-            }
-        }
-    }
-}
-
-impl Drop for Output {
-    /// What is not whole does not stay.
-    fn drop(&mut self) {
-        if let Some((_, staged)) = &self.file {
-            let _ = std::fs::remove_file(staged);
-        }
     }
 }

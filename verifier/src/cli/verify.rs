@@ -1,22 +1,21 @@
 //! `tally-verify verify`: checks every byte of an archive.
 
-use std::fs::File;
-use std::io::{ErrorKind, IsTerminal as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use ledger::time::Micros;
 use ledger::verify::{Policy, Report, Verdict};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use super::policy::PolicyArgs;
-use super::{ArchiveArgs, CliError, TrustFile, parse_time, staged};
+use super::staged::Staged;
+use super::{ArchiveArgs, CliError, TrustFile};
 use crate::audit::{self, Progress};
 use crate::state::StateDirectory;
 use crate::{report, trust};
@@ -27,12 +26,6 @@ pub(super) struct Verify {
     archive: ArchiveArgs,
     #[command(flatten)]
     policy: PolicyArgs,
-    /// Check the rows of the hours from this time on only (RFC 3339). Of earlier ones: digests and keys.
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    since: Option<Micros>,
-    /// Check the rows of the hours before this time only (RFC 3339). Of later ones: digests and keys.
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    until: Option<Micros>,
     /// Keep what was verified in this directory, and check only what is new since the last time; after an
     /// interruption (Ctrl-C) go on where it was.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["since", "until"])]
@@ -56,10 +49,7 @@ pub(super) struct Verify {
 
 impl Verify {
     pub(super) fn run(self) -> Result<Report, CliError> {
-        let policy = Policy {
-            expect_locked: self.expect_locked,
-            ..self.policy.policy(self.since, self.until)?
-        };
+        let policy = Policy { expect_locked: self.expect_locked, ..self.policy.policy()? };
         let TrustFile { mut trust, sha256 } = self.archive.trust()?;
         if let Some(path) = &self.checkpoint {
             let kept = std::fs::read(path);
@@ -67,7 +57,8 @@ impl Verify {
                 kept.map_err(|reason| CliError::Checkpoint { path: path.clone(), reason })?;
             trust::add_seen(&mut trust, &kept)?;
         }
-        let html = self.html.as_deref().map(Page::open).transpose()?;
+        let keep = self.keep_checkpoint.as_deref().map(Staged::open).transpose()?;
+        let html = self.html.as_deref().map(Staged::open).transpose()?;
         let source = self.archive.open()?;
         let bar = Bar::new()?;
         let report = match &self.resume {
@@ -78,12 +69,16 @@ impl Verify {
             }
         };
         bar.clear();
-        if let Some(path) = &self.keep_checkpoint {
-            keep_checkpoint(path, &report)?;
+        // A checkpoint of an archive in which tampering was found, or that could not be verified, is not worth
+        // keeping: the one that was kept before stays.
+        if let Some(keep) = keep
+            && matches!(report.verdict, Verdict::Proven | Verdict::Short)
+        {
+            keep.write(&report.checkpoint_note)?;
         }
         let trust_sha256 = sha256.to_string();
         if let Some(page) = html {
-            page.write(&report::html::write(&report, &trust_sha256))?;
+            page.write(report::html::write(&report, &trust_sha256).as_bytes())?;
         }
         let text = if self.json {
             report::json::write(&report, &trust_sha256)?
@@ -93,49 +88,6 @@ impl Verify {
         std::io::stdout().write_all(text.as_bytes())?;
         Ok(report)
     }
-}
-
-/// The file that the HTML report goes to, once there is one.
-struct Page {
-    path: PathBuf,
-    staged: PathBuf,
-    file: File,
-}
-
-impl Page {
-    /// Finds out that the report cannot be written there before hours of verification, not after.
-    fn open(path: &Path) -> Result<Self, CliError> {
-        let failed = |reason| CliError::ReportFile { path: path.to_owned(), reason };
-        if path.is_dir() {
-            return Err(failed(ErrorKind::IsADirectory.into()));
-        }
-        let staged = staged(path);
-        let file = File::create(&staged).map_err(failed)?;
-        Ok(Self { path: path.to_owned(), staged, file })
-    }
-
-    /// Puts the page in its place, whole or not at all.
-    fn write(mut self, page: &str) -> Result<(), CliError> {
-        let Self { path, staged, file } = &mut self;
-        let written = file.write_all(page.as_bytes()).and_then(|()| file.sync_all());
-        // The report is lost, but it was not the command line that was wrong.
-        written.and_then(|()| std::fs::rename(&*staged, &*path)).map_err(|reason| {
-            let what = format!("to {}: {reason}", path.display());
-            CliError::Output(std::io::Error::new(reason.kind(), what))
-        })
-    }
-}
-
-/// Puts the checkpoint in the place of the one that was kept before, whole or not at all. One of an
-/// archive in which tampering was found, or that could not be verified, is not worth keeping.
-fn keep_checkpoint(path: &Path, report: &Report) -> Result<(), CliError> {
-    if !matches!(report.verdict, Verdict::Proven | Verdict::Short) {
-        return Ok(());
-    }
-    let failed = |reason| CliError::Checkpoint { path: path.to_owned(), reason };
-    let staged = staged(path);
-    std::fs::write(&staged, &report.checkpoint_note).map_err(failed)?;
-    std::fs::rename(&staged, path).map_err(failed)
 }
 
 /// A progress bar on a terminal, nothing elsewhere; and whether somebody wants an end.

@@ -4,72 +4,32 @@
 //! read, once more: each object has to have the digests of the manifest that was verified, or nothing of it comes
 //! out. So a row that comes out was verified with everything around it: its chain, its key at that place, its erasure. See
 //! `docs/replay.md`.
+//!
+//! Here: [`fn@replay`], [`Selection`], [`Position`], and the forms in which entries are handed on: rows, record batches
+//! ([`schema`]), and bytes in a [`Format`] ([`Writer`]).
 
+mod columns;
 mod ndjson;
+mod position;
+mod write;
 
-use std::collections::BTreeMap;
-use std::fmt;
+use std::sync::Arc;
 
-use ledger::chunk::ObjectDigest;
+use arrow::array::{BooleanArray, RecordBatch};
+use ledger::chunk::{ChunkManifest, ObjectDigest};
 use ledger::columns::Row;
 use ledger::names::{Seq, Workspace};
 use ledger::time::Micros;
 use ledger::verify::{Audit, Check, Finding, Place, Policy, Report, Trust, Verdict};
 
 use crate::audit::{self, Progress};
-use crate::rows::{ChunkRows, RowsError};
+use crate::rows::{Batch, ChunkRows, RowsError};
 use crate::state::{ResumeError, StateDirectory};
 use crate::store::{ArchiveSource, SourceError};
 
-pub use ndjson::{entry, payload};
-
-/// Where a replay has come to: the last entry of each workspace that it is done with.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Position(pub BTreeMap<Workspace, Seq>);
-
-impl Position {
-    /// Whether an entry comes behind this place.
-    fn is_before(&self, workspace: &Workspace, seq: u64) -> bool {
-        self.0.get(workspace).is_none_or(|done| done.get() < seq)
-    }
-}
-
-impl fmt::Display for Position {
-    /// `WORKSPACE:SEQ`, one a line.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|(workspace, seq)| writeln!(f, "{workspace}:{seq}"))
-    }
-}
-
-/// A line that is no position.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no position: WORKSPACE:SEQ is expected, each workspace once")]
-pub struct PositionError(String);
-
-impl std::str::FromStr for Position {
-    type Err = PositionError;
-
-    /// Reads what [`Position`] prints.
-    fn from_str(text: &str) -> Result<Self, PositionError> {
-        let mut position = Self::default();
-        for line in text.lines() {
-            let read = line.split_once(':').and_then(|(workspace, seq)| {
-                let number: u64 = seq.parse().ok()?;
-                // In no other form than it is printed: digits without a sign or leading zeros.
-                let read = Seq::new(number).filter(|read| read.to_string() == seq)?;
-                Some((Workspace::new(workspace).ok()?, read))
-            });
-            let doubled = match read {
-                Some((workspace, seq)) => position.0.insert(workspace, seq).is_some(),
-                None => true,
-            };
-            if doubled {
-                return Err(PositionError(line.chars().take(80).collect()));
-            }
-        }
-        Ok(position)
-    }
-}
+pub use columns::{What, schema};
+pub use position::{Position, PositionError};
+pub use write::{Format, WriteError, Writer};
 
 /// Which entries come out, of those that the policy has verified.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -92,24 +52,10 @@ impl Selection {
     }
 }
 
-/// What a replay came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Replayed {
-    /// The verdict on the archive. Entries came out only where it is proven.
-    pub report: Report,
-    /// Entries that came out.
-    pub entries: u64,
-    /// Where the next replay goes on.
-    pub position: Position,
-}
-
 /// Why a replay ended before its end. What came out before is verified, and not all.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum ReplayError<E> {
-    /// The state of the verification cannot be gone on from.
-    #[error(transparent)]
-    Resume(#[from] ResumeError),
+pub enum ReplayError {
     /// An object is not what was verified a moment ago.
     #[error("{0}")]
     Changed(Box<Finding>),
@@ -124,43 +70,94 @@ pub enum ReplayError<E> {
         /// Why.
         error: RowsError,
     },
-    /// Whoever takes the entries took no more.
-    #[error(transparent)]
-    Taker(E),
+    /// [`Progress::go_on`] said no.
+    #[error("it was interrupted")]
+    Interrupted,
 }
 
-/// Verifies what the policy asks for, from the state in a directory where there is one; then hands on the
-/// selected entries, in the order of the log: each workspace in the order of its chain.
+/// Consecutive entries of one workspace that were picked out: some thousand at the most.
+pub struct Entries {
+    workspace: Workspace,
+    batch: Batch,
+    picked: BooleanArray,
+}
+
+impl Entries {
+    /// Whose they are.
+    pub fn workspace(&self) -> &Workspace {
+        &self.workspace
+    }
+
+    /// The entries, in the order of the chain.
+    pub fn rows(&self) -> impl Iterator<Item = Row<'_>> {
+        let rows = self.batch.rows().zip(self.picked.values());
+        rows.filter_map(|(row, picked)| picked.then_some(row))
+    }
+}
+
+/// What was asked for, verified, and on its way out.
+///
+/// Gives entries in the order of the log, each workspace in the order of its chain; none where the verdict is not
+/// [`Verdict::Proven`]. After an error it is at its end.
+pub struct Replay<'a, S> {
+    source: &'a S,
+    selection: &'a Selection,
+    progress: &'a dyn Progress,
+    report: Report,
+    chunks: std::vec::IntoIter<Arc<ChunkManifest>>,
+    open: Option<(Arc<ChunkManifest>, ChunkRows)>,
+    position: Position,
+    entries: u64,
+}
+
+/// Verifies what the policy asks for, from the state in a directory where there is one; what it gives then hands on
+/// the selected entries.
+///
+/// Row by row:
 ///
 /// ```
 /// use ledger::verify::{Policy, Verdict};
-/// use verifier::replay::{Selection, replay};
+/// use verifier::replay::{Selection, What, replay};
 /// use verifier::store::FileSource;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/spec/vectors/golden");
 /// let trust = verifier::trust::parse(&std::fs::read_to_string(format!("{golden}/trust.toml"))?)?;
 /// let source = FileSource::open(&format!("{golden}/archive"))?;
+/// let selection = Selection::default();
+/// let mut entries = replay(&source, trust.clone(), Policy::default(), None, &selection, &())?;
+/// assert_eq!(entries.report().verdict, Verdict::Proven);
 /// let mut tokens = 0;
-/// let done = replay(&source, trust, Policy::default(), None, &Selection::default(), &(), |_, row| {
-///     tokens += row.derived.input_tokens.unwrap_or(0);
-///     Ok::<_, std::io::Error>(())
-/// })?;
-/// assert_eq!(done.report.verdict, Verdict::Proven);
-/// assert_eq!(done.entries, done.report.events);
+/// for some in &mut entries {
+///     tokens += some?.rows().filter_map(|row| row.derived.input_tokens).sum::<i64>();
+/// }
+/// assert_eq!(entries.entries(), entries.report().events);
 /// assert!(tokens > 0);
+///
+/// // The same as Arrow's record batches, which are never all in memory. The position is where another replay
+/// // goes on.
+/// let mut entries = replay(&source, trust, Policy::default(), None, &selection, &())?;
+/// let mut sum = 0;
+/// for batch in entries.record_batches(What::Entries) {
+///     let batch = batch?;
+///     let column = batch.column_by_name("input_tokens").ok_or("no such column")?;
+///     let column = column.as_any().downcast_ref::<arrow::array::Int64Array>().ok_or("of another type")?;
+///     sum += arrow::compute::sum(column).unwrap_or(0);
+/// }
+/// assert_eq!(sum, tokens);
+/// let after = entries.position().clone();
+/// # assert!(!after.0.is_empty());
 /// # Ok(())
 /// # }
 /// ```
-pub fn replay<S, E>(
-    source: &S,
+pub fn replay<'a, S>(
+    source: &'a S,
     trust: Trust,
     policy: Policy,
     directory: Option<&StateDirectory>,
-    selection: &Selection,
-    progress: &dyn Progress,
-    mut take: impl FnMut(&Workspace, &Row<'_>) -> Result<(), E>,
-) -> Result<Replayed, ReplayError<E>>
+    selection: &'a Selection,
+    progress: &'a dyn Progress,
+) -> Result<Replay<'a, S>, ResumeError>
 where
     S: ArchiveSource + Sync,
 {
@@ -174,42 +171,119 @@ where
     };
     let chunks = audit.asked_for();
     let report = audit.finish();
-    let mut replayed = Replayed { report, entries: 0, position: selection.after.clone() };
-    if replayed.report.verdict != Verdict::Proven {
-        return Ok(replayed);
+    let chunks = if report.verdict == Verdict::Proven { chunks } else { Vec::new() };
+    let position = selection.after.clone();
+    let chunks = chunks.into_iter();
+    Ok(Replay { source, selection, progress, report, chunks, open: None, position, entries: 0 })
+}
+
+impl<S: ArchiveSource> Replay<'_, S> {
+    /// The verdict on the archive. Entries come out only where it is proven.
+    pub fn report(&self) -> &Report {
+        &self.report
     }
-    for manifest in chunks {
-        let workspace = &manifest.workspace;
-        if !selection.after.is_before(workspace, manifest.last_seq.get()) {
-            continue;
+
+    /// Entries that came out so far.
+    pub fn entries(&self) -> u64 {
+        self.entries
+    }
+
+    /// Behind what came out so far: where another replay goes on. Not to be kept before all of it is used.
+    pub fn position(&self) -> &Position {
+        &self.position
+    }
+
+    /// The entries as Arrow's record batches, of the columns of [`schema`].
+    pub fn record_batches(
+        &mut self,
+        what: What,
+    ) -> impl Iterator<Item = Result<RecordBatch, ReplayError>> {
+        let schema = schema(what, &self.report.origin);
+        self.map(move |entries| {
+            let entries = entries?;
+            let object = || format!("entries of {}", entries.workspace);
+            let batch = columns::batch(what, &schema, &entries);
+            batch.map_err(|error| ReplayError::Rows { object: object(), error })
+        })
+    }
+
+    fn advance(&mut self) -> Result<Option<Entries>, ReplayError> {
+        loop {
+            let Some((manifest, rows)) = &mut self.open else {
+                let Some(manifest) = self.chunks.next() else { return Ok(None) };
+                self.begin(manifest)?;
+                continue;
+            };
+            if !self.progress.go_on() {
+                return Err(ReplayError::Interrupted);
+            }
+            let refused = |error| ReplayError::Rows { object: manifest.object.clone(), error };
+            let Some(batch) = rows.next().transpose().map_err(refused)? else {
+                self.open = None;
+                continue;
+            };
+            let workspace = manifest.workspace.clone();
+            let entries = self.pick(workspace, batch);
+            if entries.picked.true_count() > 0 {
+                return Ok(Some(entries));
+            }
         }
-        let object = source.get(&manifest.object)?.unwrap_or_default();
-        let found = ObjectDigest::of(&object);
-        if found != manifest.digest {
+    }
+
+    /// Reads a chunk's object once more, where anything of it may come out.
+    fn begin(&mut self, manifest: Arc<ChunkManifest>) -> Result<(), ReplayError> {
+        let workspace = &manifest.workspace;
+        if !self.selection.after.is_before(workspace, manifest.last_seq.get()) {
+            return Ok(());
+        }
+        if !self.progress.go_on() {
+            return Err(ReplayError::Interrupted);
+        }
+        let object = self.source.get(&manifest.object)?.unwrap_or_default();
+        if ObjectDigest::of(&object) != manifest.digest {
             let finding = Finding::new(Check::ObjectDigest, Place::chunk(&manifest));
             let finding = finding.because("it was another one when it was verified a moment ago");
             return Err(ReplayError::Changed(Box::new(finding)));
         }
-        let refused = |error| ReplayError::Rows { object: manifest.object.clone(), error };
         let rows = ChunkRows::open(object, &manifest.origin, workspace, manifest.rows());
-        'chunk: for batch in rows.map_err(refused)? {
-            for row in batch.map_err(refused)?.rows() {
-                if !selection.after.is_before(workspace, row.seq) {
-                    continue;
-                }
-                // Times never fall along a chain: what follows is for another replay.
-                if selection.until.is_some_and(|until| row.recorded_at >= until.get()) {
-                    break 'chunk;
-                }
-                if selection.takes(&row) {
-                    take(workspace, &row).map_err(ReplayError::Taker)?;
-                    replayed.entries = replayed.entries.saturating_add(1);
-                }
-                if let Some(seq) = Seq::new(row.seq) {
-                    replayed.position.0.insert(workspace.clone(), seq);
-                }
-            }
-        }
+        let refused = |error| ReplayError::Rows { object: manifest.object.clone(), error };
+        let rows = rows.map_err(refused)?;
+        self.open = Some((manifest, rows));
+        Ok(())
     }
-    Ok(replayed)
+
+    fn pick(&mut self, workspace: Workspace, batch: Batch) -> Entries {
+        let Selection { until, after, .. } = self.selection;
+        let (mut picked, mut last) = (Vec::with_capacity(batch.len()), None);
+        for row in batch.rows() {
+            let behind = after.is_before(&workspace, row.seq);
+            // Times never fall along a chain: what follows is for another replay.
+            if behind && until.is_some_and(|until| row.recorded_at >= until.get()) {
+                self.open = None;
+                break;
+            }
+            picked.push(behind && self.selection.takes(&row));
+            last = Seq::new(row.seq).filter(|_| behind).or(last);
+        }
+        picked.resize(batch.len(), false);
+        let picked = BooleanArray::from(picked);
+        let count = u64::try_from(picked.true_count()).unwrap_or(u64::MAX);
+        self.entries = self.entries.saturating_add(count);
+        if let Some(last) = last {
+            self.position.0.insert(workspace.clone(), last);
+        }
+        Entries { workspace, batch, picked }
+    }
+}
+
+impl<S: ArchiveSource> Iterator for Replay<'_, S> {
+    type Item = Result<Entries, ReplayError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let entries = self.advance();
+        if entries.is_err() {
+            (self.open, self.chunks) = (None, Vec::new().into_iter());
+        }
+        entries.transpose()
+    }
 }

@@ -11,7 +11,7 @@ use ledger::time::Micros;
 
 /// Writes an entry as one line: what was recorded, with the payload as it was signed but for its line ends (see
 /// [`payload`]). Derived columns are left out: the payload says the same.
-pub fn entry(out: &mut impl Write, workspace: &Workspace, row: &Row<'_>) -> io::Result<()> {
+pub(super) fn entry(out: &mut impl Write, workspace: &Workspace, row: &Row<'_>) -> io::Result<()> {
     // Rows that were verified have a time, an id and a key; names need no escape.
     let wrong = |what: &str| io::Error::other(format!("an entry has no {what}"));
     let recorded_at = Micros::new(row.recorded_at).ok_or_else(|| wrong("time"))?;
@@ -48,7 +48,7 @@ pub fn entry(out: &mut impl Write, workspace: &Workspace, row: &Row<'_>) -> io::
 
 /// Writes a payload as one line; nothing where it is withheld. A line end within it can only stand between two
 /// tokens of the JSON, and becomes a space: such a payload says the same, and has another digest.
-pub fn payload(out: &mut impl Write, row: &Row<'_>) -> io::Result<()> {
+pub(super) fn payload(out: &mut impl Write, row: &Row<'_>) -> io::Result<()> {
     match row.payload {
         None => Ok(()),
         Some(payload) => {

@@ -18,4 +18,6 @@ mod write;
 
 pub use error::RowsError;
 pub use read::{Batch, ChunkRows, event_types, read};
+pub(crate) use schema::plain_fields;
+pub(crate) use write::encoded;
 pub use write::{ChunkWriter, properties, write};

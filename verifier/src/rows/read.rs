@@ -74,7 +74,7 @@ impl ChunkRows {
             };
         };
         let batch = batch.map_err(|error| refused(rows, error))?;
-        let batch = guarded(rows, || Batch::new(&batch, rows))??;
+        let batch = guarded(rows, || Batch::new(batch, rows))??;
         self.rows = rows.saturating_add(u64::try_from(batch.len()).unwrap_or(u64::MAX));
         Ok(Some(batch))
     }
@@ -259,12 +259,15 @@ macro_rules! batch {
     ($($column:ident: $array:ty,)*) => {
         /// Some consecutive rows, decoded.
         pub struct Batch {
+            record: RecordBatch,
             $($column: $array,)*
         }
 
         impl Batch {
-            fn take(mut columns: Columns<'_>) -> Result<Self, RowsError> {
-                Ok(Self { $($column: columns.next()?,)* })
+            fn take(record: RecordBatch, rows: u64) -> Result<Self, RowsError> {
+                let mut columns = Columns { arrays: record.columns().iter(), rows };
+                $(let $column = columns.next()?;)*
+                Ok(Self { record, $($column,)* })
             }
         }
     };
@@ -308,7 +311,7 @@ batch! {
 }
 
 impl Batch {
-    fn new(batch: &RecordBatch, rows: u64) -> Result<Self, RowsError> {
+    fn new(batch: RecordBatch, rows: u64) -> Result<Self, RowsError> {
         for (column, array) in COLUMNS.iter().zip(batch.columns()) {
             if !column.nullable
                 && let Some(at) = (0..array.len()).find(|at| array.is_null(*at))
@@ -317,7 +320,12 @@ impl Batch {
                 return Err(RowsError::Null { column: column.name, row });
             }
         }
-        Self::take(Columns { arrays: batch.columns().iter(), rows })
+        Self::take(batch, rows)
+    }
+
+    /// All columns as they were decoded.
+    pub(crate) fn record(&self) -> &RecordBatch {
+        &self.record
     }
 
     /// Rows in the batch.

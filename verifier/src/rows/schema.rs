@@ -99,6 +99,17 @@ impl Kind {
         }
     }
 
+    /// The Arrow type that other programs are given, and that each of them knows: it stands alone, without the
+    /// page that a view points into.
+    fn plain(self) -> DataType {
+        match self {
+            Self::Binary => DataType::Binary,
+            Self::Text => DataType::Utf8,
+            Self::Money => DataType::Decimal128(MONEY.0, MONEY.1),
+            other => other.arrow(),
+        }
+    }
+
     /// Whether a Parquet column is of this kind.
     fn matches(self, column: &ColumnDescriptor) -> bool {
         let (physical, logical) = (column.physical_type(), column.logical_type_ref());
@@ -145,6 +156,11 @@ impl Kind {
 pub(super) fn arrow_schema() -> SchemaRef {
     let field = |column: &Column| Field::new(column.name, column.kind.arrow(), column.nullable);
     Arc::new(Schema::new(COLUMNS.iter().map(field).collect::<Vec<_>>()))
+}
+
+/// The columns as other programs are given them, in the order of the file.
+pub(crate) fn plain_fields() -> impl Iterator<Item = Field> {
+    COLUMNS.iter().map(|column| Field::new(column.name, column.kind.plain(), column.nullable))
 }
 
 /// The Arrow schema that a file, once checked, is read into.

@@ -16,7 +16,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::{KeyValue, SortingColumn};
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use parquet::schema::types::ColumnPath;
 
 use super::RowsError;
@@ -57,14 +57,10 @@ fn refused(error: impl std::fmt::Display) -> RowsError {
 
 /// How every object is encoded: what makes its bytes, besides its rows (FORMAT section 9).
 pub fn properties(origin: &Origin, workspace: &Workspace) -> Result<WriterProperties, RowsError> {
-    let level = ZstdLevel::try_new(ZSTD_LEVEL).map_err(refused)?;
     let pairs = key_values(origin, workspace)
         .map(|(key, value)| KeyValue { key: key.to_owned(), value: Some(value.to_owned()) });
     let by_seq = SortingColumn { column_idx: 0, descending: false, nulls_first: false };
-    let mut builder = WriterProperties::builder()
-        .set_created_by(CREATED_BY.to_owned())
-        .set_compression(Compression::ZSTD(level))
-        .set_max_row_group_row_count(Some(GROUP_ROWS))
+    let mut builder = encoded()?
         .set_statistics_enabled(EnabledStatistics::Page)
         .set_sorting_columns(Some(vec![by_seq]))
         .set_key_value_metadata(Some(pairs.into()));
@@ -73,6 +69,16 @@ pub fn properties(origin: &Origin, workspace: &Workspace) -> Result<WriterProper
             .set_column_bloom_filter_fpp(ColumnPath::from(name), BLOOM_FALSE)
             .set_column_bloom_filter_max_ndv(ColumnPath::from(name), BLOOM_VALUES);
     }
+    Ok(builder.build())
+}
+
+/// How the values of these columns are encoded, in whatever file they stand.
+pub(crate) fn encoded() -> Result<WriterPropertiesBuilder, RowsError> {
+    let level = ZstdLevel::try_new(ZSTD_LEVEL).map_err(refused)?;
+    let mut builder = WriterProperties::builder()
+        .set_created_by(CREATED_BY.to_owned())
+        .set_compression(Compression::ZSTD(level))
+        .set_max_row_group_row_count(Some(GROUP_ROWS));
     for name in PLAIN_COLUMNS.into_iter().chain(DELTA_COLUMNS) {
         builder = builder.set_column_dictionary_enabled(ColumnPath::from(name), false);
     }
@@ -80,7 +86,7 @@ pub fn properties(origin: &Origin, workspace: &Workspace) -> Result<WriterProper
         builder =
             builder.set_column_encoding(ColumnPath::from(name), Encoding::DELTA_BINARY_PACKED);
     }
-    Ok(builder.build())
+    Ok(builder)
 }
 
 /// Writes one chunk's object, row by row, into memory.

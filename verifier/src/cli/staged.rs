@@ -1,0 +1,68 @@
+//! Files that get their name only once all is in them.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use super::CliError;
+
+/// A file to come.
+pub(super) struct Staged {
+    path: PathBuf,
+    /// What it is called until then.
+    staged: PathBuf,
+    file: File,
+    whole: bool,
+}
+
+impl Staged {
+    /// Finds out that the file cannot be written there before hours of verification, not after.
+    pub(super) fn open(path: &Path) -> Result<Self, CliError> {
+        let failed = |reason| CliError::OutputFile { path: path.to_owned(), reason };
+        match std::fs::metadata(path) {
+            Ok(found) if found.is_dir() => return Err(failed(ErrorKind::IsADirectory.into())),
+            // The file to come would stand in the place of the device or pipe.
+            Ok(found) if !found.is_file() => {
+                return Err(failed(io::Error::other("it is no plain file")));
+            }
+            Ok(_) | Err(_) => {}
+        }
+        let mut staged = path.as_os_str().to_owned();
+        staged.push(".new");
+        let staged = PathBuf::from(staged);
+        let file = File::create(&staged).map_err(failed)?;
+        Ok(Self { path: path.to_owned(), staged, file, whole: false })
+    }
+
+    /// Where bytes go in.
+    pub(super) fn writer(&self) -> Result<File, CliError> {
+        self.file.try_clone().map_err(|reason| self.unwritten(reason))
+    }
+
+    /// Gives the file its name.
+    pub(super) fn finish(mut self) -> Result<(), CliError> {
+        let named = self.file.sync_all().and_then(|()| std::fs::rename(&self.staged, &self.path));
+        named.map_err(|reason| self.unwritten(reason))?;
+        self.whole = true;
+        Ok(())
+    }
+
+    /// Puts these bytes in, and gives the file its name.
+    pub(super) fn write(mut self, bytes: &[u8]) -> Result<(), CliError> {
+        self.file.write_all(bytes).map_err(|reason| self.unwritten(reason))?;
+        self.finish()
+    }
+
+    fn unwritten(&self, reason: io::Error) -> CliError {
+        CliError::Unwritten { path: self.path.clone(), reason }
+    }
+}
+
+impl Drop for Staged {
+    /// What is not whole does not stay.
+    fn drop(&mut self) {
+        if !self.whole {
+            let _ = std::fs::remove_file(&self.staged);
+        }
+    }
+}
