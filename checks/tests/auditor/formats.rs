@@ -155,7 +155,8 @@ fn what_cannot_be_written_is_said_before_anything_comes_out() {
 fn long() -> (Honest, Archive) {
     let rows =
         |honest: &Honest| honest.content.chunks().map(|chunk| chunk.rows.len()).sum::<usize>();
-    let honest = (0..).map(honest).find(|honest| rows(honest) > 600).unwrap();
+    // Few are so long: the search begins where one is.
+    let honest = (1_276..).map(honest).find(|honest| rows(honest) > 600).unwrap();
     let archive = honest.archive();
     (honest, archive)
 }
