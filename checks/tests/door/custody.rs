@@ -226,7 +226,7 @@ async fn with_a_queue_what_the_custodian_signs_is_queued_too() {
         assert!(receipt["receipt"].as_str().unwrap().contains(ORIGIN));
     }
     let payloads: Vec<Vec<u8>> = sqlx::query_scalar(
-        "SELECT payload FROM entries WHERE workspace = 'acme' AND seq >= 3 ORDER BY seq",
+        "SELECT payload FROM entries WHERE workspace = 'acme' AND seq >= 4 ORDER BY seq",
     )
     .fetch_all(&site.pool)
     .await
