@@ -85,6 +85,7 @@ struct File {
     archive: ArchiveSection,
     /// `tally-ingest` reads the same file, and checks its own sections.
     ingest: IgnoredAny,
+    queue: IgnoredAny,
     telemetry: TelemetrySection,
 }
 
@@ -431,6 +432,8 @@ mod tests {
         // And with what it shows commented out.
         let shown = example.replace("\n# [archive.s3]", "\n[archive.s3]");
         let shown = shown.replace("\n# endpoint =", "\nendpoint =");
+        let shown = shown.replace("\n# [queue]", "\n[queue]").replace("\n# kind =", "\nkind =");
+        assert!(shown.contains("[queue]\nkind ="), "{shown}");
         let file = toml::from_str::<File>(&shown).unwrap_or_default();
         assert!(file.archive.s3.endpoint.is_some());
     }

@@ -202,3 +202,30 @@ async fn row_13_a_gap_stops_the_partition_until_an_operator_goes_over_it() {
     serving.stop().await.unwrap();
     print("2.1 row 13: a gap, a topic made anew, another topic: each stopped, nothing skipped");
 }
+
+/// Reading is held up as the database is slow, and the partition is then moved: it is read on all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_that_was_held_up_when_it_was_moved_is_read_on() {
+    let mut crowd = Crowd::new().await;
+    let mock = Mock::start(1, 1).unwrap();
+    let (process, base) = both(&crowd, &mock.servers).await;
+    let mut worker = crowd.open(&base, 1, 1).await.remove(0);
+    crowd.desk(&base).deliver(&worker.work(1, now())).await;
+    let mut locked = crowd.rig.pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE heads IN ACCESS EXCLUSIVE MODE").execute(&mut *locked).await.unwrap();
+    // More than a consumer takes while nothing is recorded.
+    let noise = Message { key: "".into(), headers: Vec::new(), value: "noise".into() };
+    let stranger = Stranger::new(&mock.servers).unwrap();
+    for _ in 0..40 {
+        let puts = (0..100).map(|_| stranger.put(0, &noise));
+        futures_util::future::try_join_all(puts).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    move_position(&crowd.rig.pool, 0, None).await;
+    locked.rollback().await.unwrap();
+
+    crowd.desk(&base).deliver(&worker.work(1, now())).await;
+    assert!(crowd.count("dead_letters").await >= 4_000, "each message was looked at");
+    process.stop().await.unwrap();
+    crowd.held().await;
+}

@@ -8,11 +8,10 @@ use clap::{Args, Subcommand};
 use ledger::names::Workspace;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::client::ClientError;
 use super::keys::parse_workspace;
-use super::serve::{SPANS, STOP, ServeArgs, settings};
+use super::serve::{SPANS, STOP, ServeArgs, Signals, settings};
 use super::{CliError, print};
 use crate::chain::NoProbe;
 use crate::clock::{Clock as _, SystemClock};
@@ -118,17 +117,12 @@ pub(super) fn consume(runtime: &Runtime, args: ServeArgs) -> Result<(), CliError
     let config = settings.into_consumer_config()?;
     runtime.block_on(async {
         let telemetry = Telemetry::start(&config.telemetry, config.origin.as_str())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut signals = Signals::new()?;
         let topic = config.broker.topic.clone();
         let running = RunningNode::start(config, Arc::new(SystemClock), Arc::new(NoProbe)).await?;
         tracing::info!(topic, "consuming");
         print(format_args!("consuming {topic}"))?;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        tracing::info!("stopping");
+        signals.told_to_stop().await;
         let stopping = Instant::now();
         running.shutdown().await;
         tracing::info!("stopped");

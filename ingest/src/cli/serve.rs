@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub(super) use super::ServeArgs;
 use super::{CliError, print};
@@ -33,6 +33,27 @@ pub(super) fn settings(args: ServeArgs) -> Result<Option<Settings>, CliError> {
     Ok(Some(settings))
 }
 
+/// The signals that tell a process to stop, from when this is made.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    pub(super) fn new() -> io::Result<Self> {
+        let terminate = signal(SignalKind::terminate())?;
+        Ok(Self { terminate, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    pub(super) async fn told_to_stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+    }
+}
+
 pub(super) fn serve(runtime: &Runtime, args: ServeArgs) -> Result<(), CliError> {
     let Some(settings) = settings(args)? else {
         return Ok(());
@@ -40,19 +61,14 @@ pub(super) fn serve(runtime: &Runtime, args: ServeArgs) -> Result<(), CliError> 
     let config = settings.into_config()?;
     runtime.block_on(async {
         let telemetry = Telemetry::start(&config.telemetry, config.origin.as_str())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut signals = Signals::new()?;
         let origin = config.origin.clone();
         let scheme = if config.door.tls.is_some() { "https" } else { "http" };
         let running = Service::start(config, Arc::new(SystemClock), Arc::new(NoProbe)).await?;
         let address = running.local_addr();
         tracing::info!(%origin, %address, "serving");
         print(format_args!("listening on {scheme}://{address}"))?;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        tracing::info!("stopping");
+        signals.told_to_stop().await;
         let stopping = Instant::now();
         running.shutdown().await;
         tracing::info!("stopped");

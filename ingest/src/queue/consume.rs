@@ -6,9 +6,11 @@
 //! here: reading from the broker ([`crate::queue::kafka`]), and recording ([`crate::queue::worker`]).
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use ledger::time::Micros;
 use sqlx::PgPool;
 use tokio::sync::{Notify, watch};
@@ -17,7 +19,7 @@ use tokio::task::JoinHandle;
 use super::feed::Feed;
 use super::track::{Stop, Taken, Track};
 use super::worker::{End, Told, Tools, work};
-use super::{Position, Queue, Topic};
+use super::{Position, PutError, Queue, Topic};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::store::{self, StoreError};
@@ -28,7 +30,6 @@ const POST: Duration = Duration::from_secs(5);
 const LETTERS: i64 = 100;
 /// How long a partition that somebody else has claimed is left alone before it is claimed again.
 const YIELD: Duration = Duration::from_secs(5);
-
 /// How often a partition that is stopped is looked at again: an operator may have gone over a gap.
 const LOOK: Duration = Duration::from_secs(20);
 
@@ -77,6 +78,7 @@ pub struct Consumer {
     metrics: Arc<Metrics>,
     partitions: Mutex<BTreeMap<i32, Partition>>,
     letters: Notify,
+    blind: AtomicBool,
 }
 
 impl Consumer {
@@ -97,6 +99,7 @@ impl Consumer {
             metrics,
             partitions: Mutex::default(),
             letters: Notify::new(),
+            blind: AtomicBool::new(false),
         }
     }
 
@@ -127,7 +130,9 @@ impl Consumer {
         let mut partitions = self.lock();
         tracing::info!(queue = %self.name, partition = number, epoch = claim.epoch, "claimed");
         let working = tokio::spawn(async move {
-            let end = work(tools, claim, Arc::clone(&worked), track).await;
+            // In a task of its own: a panic there ends it, and not what is known of the partition.
+            let worker = tokio::spawn(work(tools, claim, Arc::clone(&worked), track));
+            let end = worker.await.unwrap_or(End::Failed);
             consumer.ended(number, &worked, end);
         });
         let state = State::Working { waits: None };
@@ -170,7 +175,10 @@ impl Consumer {
         }
         match end {
             End::Closed => {}
-            End::ClaimedAnew => {
+            End::ClaimedAnew | End::Failed => {
+                if end == End::Failed {
+                    tracing::error!(partition = number, "a worker failed: it is begun again");
+                }
                 drop(partitions);
                 self.yields(number);
             }
@@ -237,8 +245,15 @@ impl Consumer {
         }
     }
 
+    /// Nobody reads the queue any more: a fault of this program.
+    pub fn is_blind(&self) {
+        self.blind.store(true, Ordering::Relaxed);
+    }
+
     /// What is in the way, in words; nothing where all partitions are worked on.
     pub fn faults(&self) -> Vec<String> {
+        let blind = self.blind.load(Ordering::Relaxed);
+        let blind = blind.then(|| "the thread that reads it has failed: start again".to_owned());
         let partitions = self.lock();
         let faults = partitions.iter().filter_map(|(number, partition)| match &partition.state {
             State::Stopped { stop, .. } => {
@@ -249,7 +264,7 @@ impl Consumer {
             }
             State::Working { waits: None } | State::Yielded { .. } => None,
         });
-        faults.collect()
+        blind.into_iter().chain(faults).collect()
     }
 
     /// Tells the metrics how far behind each partition is.
@@ -297,8 +312,14 @@ impl Consumer {
         let mut transaction = self.pool.begin().await?;
         let letters = store::queue::unsent(&mut transaction, LETTERS).await?;
         for letter in &letters {
-            if let Some(message) = letter.refused() {
-                queue.put(Topic::DeadLetters, &message).await?;
+            if let Some(mut message) = letter.refused() {
+                let mut put = queue.put(Topic::DeadLetters, &message).await;
+                if put == Err(PutError::TooLarge) {
+                    // The reason goes there without it; the value is kept here, or lies where it lay.
+                    message.value = Bytes::new();
+                    put = queue.put(Topic::DeadLetters, &message).await;
+                }
+                put?;
             }
             store::queue::sent(&mut transaction, letter.id, self.clock.now()).await?;
         }

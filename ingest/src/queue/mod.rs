@@ -65,6 +65,9 @@ pub enum PutError {
     /// Too many messages wait to be stored already. It was not put.
     #[error("too many submissions wait to be queued")]
     Full,
+    /// It is larger than what the broker takes. It was not put.
+    #[error("the queue takes no message of this size")]
+    TooLarge,
     /// The broker did not store it in time, or did not say so: it may be stored all the same.
     #[error("the queue did not answer as it should: {0}")]
     Unknown(String),

@@ -59,22 +59,23 @@ pub enum Next {
 /// Follows one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Track {
-    last: Option<Taken>,
+    last: Option<Position>,
     /// Whether each position follows the one before without a gap, as Kafka's offsets do.
     is_dense: bool,
-    /// Whether the last one that was taken is to be read again first.
-    awaits_anchor: bool,
+    /// The last one that was taken, where it is to be read again first.
+    anchor: Option<Taken>,
 }
 
 impl Track {
     /// Follows a partition from behind `last`. `reads_anchor`: the last one is delivered first.
     pub fn new(last: Option<Taken>, is_dense: bool, reads_anchor: bool) -> Self {
-        Self { last, is_dense, awaits_anchor: reads_anchor && last.is_some() }
+        let anchor = last.filter(|_| reads_anchor);
+        Self { last: last.map(|(position, _)| position), is_dense, anchor }
     }
 
     /// The last message that was taken.
     pub fn last(&self) -> Option<Position> {
-        self.last.map(|(position, _)| position)
+        self.last
     }
 
     /// Takes up the message at `position`; `digest` is asked for where it matters.
@@ -83,34 +84,24 @@ impl Track {
         position: Position,
         digest: impl FnOnce() -> Digest,
     ) -> Result<Next, Stop> {
-        let Some((last, known)) = self.last else {
-            let digest = digest();
-            self.last = Some((position, Some(digest)));
-            return Ok(Next::New);
-        };
-        if self.awaits_anchor {
-            self.awaits_anchor = false;
-            if position != last {
-                return Err(if position < last {
-                    Stop::Other { at: position }
-                } else {
-                    Stop::Gap { expected: last, found: position }
-                });
-            }
+        if let Some((at, known)) = self.anchor.take() {
             return match known {
-                Some(known) if known != digest() => Err(Stop::Other { at: position }),
+                _ if position > at => Err(Stop::Gap { expected: at, found: position }),
+                _ if position < at => Err(Stop::Other { at: position }),
+                Some(known) if known != digest() => Err(Stop::Other { at }),
                 _ => Ok(Next::Anchor),
             };
         }
-        if position <= last {
-            return Ok(Next::Again);
+        if let Some(last) = self.last {
+            if position <= last {
+                return Ok(Next::Again);
+            }
+            if self.is_dense && Some(position.major) != last.major.checked_add(1) {
+                let expected = Position { major: last.major.saturating_add(1), minor: 0 };
+                return Err(Stop::Gap { expected, found: position });
+            }
         }
-        if self.is_dense && Some(position.major) != last.major.checked_add(1) {
-            let expected = Position { major: last.major.saturating_add(1), minor: 0 };
-            return Err(Stop::Gap { expected, found: position });
-        }
-        let digest = digest();
-        self.last = Some((position, Some(digest)));
+        self.last = Some(position);
         Ok(Next::New)
     }
 }

@@ -106,6 +106,8 @@ pub enum End {
     ClaimedAnew,
     /// An operator has to look.
     Stopped(Stop),
+    /// A fault of this program, which its log tells of.
+    Failed,
 }
 
 /// What is told of a partition while it is worked on.
@@ -157,10 +159,11 @@ pub async fn work(tools: Tools, claim: Claim, feed: Arc<Feed>, track: Track) -> 
     let ended = commit(&tools, &claim, &feed, receiver).await;
     // Wakes the checking task where that waits for messages.
     feed.close();
-    let stopped = checking.await.unwrap_or(Ok(()));
+    let stopped = checking.await;
     tools.told.waits(claim.partition, None);
     match (ended, stopped) {
-        (End::Closed, Err(stop)) => End::Stopped(stop),
+        (End::Closed, Ok(Err(stop))) => End::Stopped(stop),
+        (End::Closed, Err(_)) => End::Failed,
         (ended, _) => ended,
     }
 }
@@ -176,17 +179,11 @@ async fn check(
     while let Some(taken) = feed.take(GROUP, GROUP_BYTES).await {
         let from = track.last();
         let mut fresh = Vec::with_capacity(taken.len());
-        let mut last = None;
         let mut again = 0_usize;
         let mut stopped = Ok(());
         for (position, message) in taken {
-            let mut digest = None;
-            let next = track.take(position, || *digest.insert(message.digest()));
-            match next {
-                Ok(Next::New) => {
-                    last = digest.map(|digest| (position, digest));
-                    fresh.push((position, message));
-                }
+            match track.take(position, || message.digest()) {
+                Ok(Next::New) => fresh.push((position, message)),
                 Ok(Next::Anchor) => {}
                 Ok(Next::Again) => again += 1,
                 Err(stop) => {
@@ -196,8 +193,10 @@ async fn check(
             }
         }
         tools.told.again(again);
-        if let Some((to, digest)) = last {
-            let checked = check_all(&tools, from, (to, digest), fresh).await;
+        if let Some((to, last)) = fresh.last() {
+            // What stands there is read again by whoever has the partition next.
+            let to = (*to, last.digest());
+            let checked = check_all(&tools, from, to, fresh).await;
             tools.committer.probe.at(Step::Taken);
             if sender.send(checked).await.is_err() {
                 return stopped;

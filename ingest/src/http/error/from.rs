@@ -151,6 +151,13 @@ impl From<PutError> for Problem {
             PutError::Full => {
                 Self::new(Kind::Overloaded, format!("{error}: send the same again later"))
             }
+            PutError::TooLarge => {
+                tracing::error!(
+                    "the topic takes less than `max_body_bytes`: raise its max.message.bytes"
+                );
+                let detail = format!("{error}: send fewer or smaller events at once");
+                Self::new(Kind::TooLarge, detail)
+            }
             PutError::Unknown(_) => {
                 tracing::warn!(%error, "not queued");
                 Self::new(

@@ -6,12 +6,13 @@
 mod producer;
 mod source;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{Header, Headers as _, OwnedHeaders};
+use rdkafka::message::{Header, OwnedHeaders};
 
 pub use producer::Producer;
 pub use source::Source;
@@ -21,7 +22,7 @@ use super::{Message, QueueConfig};
 /// Memory for messages that wait to be sent, in KiB; those of the body memory come on top.
 const BUFFER_KIB: u32 = 262_144;
 /// Room of a message for its headers, beside the body.
-const HEADERS_BYTES: usize = 65_536;
+const HEADERS_BYTES: usize = 262_144;
 
 /// Properties of all clients.
 fn common(config: &QueueConfig) -> ClientConfig {
@@ -94,18 +95,22 @@ fn headers(message: &Message) -> OwnedHeaders {
 
 /// A message of a topic.
 fn read(found: &impl rdkafka::Message) -> Message {
-    let headers = found.headers().map(|headers| {
-        let read = |header: Header<'_, &[u8]>| {
-            let value = bytes::Bytes::copy_from_slice(header.value.unwrap_or_default());
-            (header.key.to_owned(), value)
-        };
-        headers.iter().map(read).collect()
-    });
     Message {
         key: bytes::Bytes::copy_from_slice(found.key().unwrap_or_default()),
-        headers: headers.unwrap_or_default(),
+        headers: found.headers().map(read_headers).unwrap_or_default(),
         value: bytes::Bytes::copy_from_slice(found.payload().unwrap_or_default()),
     }
+}
+
+/// The headers of a message; none where one of them has a name that is not UTF-8, at which the client
+/// panics: whoever may write to the topic must not be able to stop it.
+fn read_headers(headers: &impl rdkafka::message::Headers) -> Vec<(String, bytes::Bytes)> {
+    let read = |header: Header<'_, &[u8]>| {
+        let value = bytes::Bytes::copy_from_slice(header.value.unwrap_or_default());
+        (header.key.to_owned(), value)
+    };
+    let all = AssertUnwindSafe(|| headers.iter().map(read).collect());
+    catch_unwind(all).unwrap_or_default()
 }
 
 /// The first message that a partition of submissions has. Waits so long for the broker's answer.
@@ -123,3 +128,35 @@ pub fn beginning(
 #[derive(Debug, thiserror::Error)]
 #[error("the queue's settings: {0}")]
 pub struct KafkaSettingsError(#[from] KafkaError);
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::message::Headers;
+
+    use super::*;
+
+    /// Headers of which the second has a name that the client does not take.
+    struct Foreign;
+
+    impl Headers for Foreign {
+        fn count(&self) -> usize {
+            2
+        }
+
+        fn get(&self, index: usize) -> Header<'_, &[u8]> {
+            assert!(index == 0, "a name that is not UTF-8");
+            Header { key: "tally-format", value: Some(b"1") }
+        }
+
+        fn try_get(&self, index: usize) -> Option<Header<'_, &[u8]>> {
+            (index < 2).then(|| self.get(index))
+        }
+    }
+
+    #[test]
+    fn a_name_at_which_the_client_panics_leaves_a_message_without_headers() {
+        assert_eq!(read_headers(&Foreign), Vec::new());
+        let sound = OwnedHeaders::new().insert(Header { key: "a", value: Some("b") });
+        assert_eq!(read_headers(&sound), [("a".to_owned(), "b".into())]);
+    }
+}

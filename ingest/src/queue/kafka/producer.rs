@@ -67,8 +67,10 @@ impl Producer {
     }
 
     fn failed(&self, error: KafkaError) -> PutError {
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) {
-            return PutError::Full;
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::QueueFull) => return PutError::Full,
+            Some(RDKafkaErrorCode::MessageSizeTooLarge) => return PutError::TooLarge,
+            _ => {}
         }
         self.replace_fatal();
         PutError::Unknown(error.to_string())

@@ -4,6 +4,7 @@
 //! reads which partition; from where, the database says ([`crate::queue::consume`]).
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -63,7 +64,13 @@ impl Source {
         let context = Arc::new(context);
         // Made here, so that settings that it does not take are told before anything is served.
         let client = properties.create_with_context(Shared(Arc::clone(&context)))?;
-        let reading = std::thread::spawn(move || context.run(&properties, client));
+        let reading = std::thread::spawn(move || {
+            let watched = Arc::clone(&context.consumer);
+            let run = AssertUnwindSafe(|| context.run(&properties, client));
+            if catch_unwind(run).is_err() {
+                watched.is_blind();
+            }
+        });
         Ok(Self { is_stopping, reading })
     }
 
@@ -325,6 +332,10 @@ impl Partitions {
         let begun = self.try_begin(client, partition).and_then(|offset| {
             if let Some(offset) = offset {
                 client.seek(&self.topic, partition, offset, WATERMARKS)?;
+                // It may have been held up when it was given up.
+                let mut list = TopicPartitionList::new();
+                list.add_partition(&self.topic, partition);
+                client.resume(&list)?;
             }
             Ok(())
         });
