@@ -332,7 +332,7 @@ impl Partitions {
         let begun = self.try_begin(client, partition).and_then(|offset| {
             if let Some(offset) = offset {
                 client.seek(&self.topic, partition, offset, WATERMARKS)?;
-                // It may have been held up when it was given up.
+                // One that was stopped while it was held up is held up still.
                 let mut list = TopicPartitionList::new();
                 list.add_partition(&self.topic, partition);
                 client.resume(&list)?;
