@@ -3,6 +3,7 @@
 //! The archive is the source here, not the database: what takes a chunk's place is made of that chunk
 //! alone, after it has been checked as an auditor would, and of the entry that allows it, as sealed.
 
+use bytes::Bytes;
 use ledger::chain::RESERVED;
 use ledger::chunk::{ChunkManifest, ObjectDigest};
 use ledger::columns::{Derived, Row};
@@ -121,7 +122,7 @@ pub struct InForce {
     pub manifest: ChunkManifest,
     /// `H` of the manifest's note.
     pub note: Digest,
-    object: Vec<u8>,
+    object: Bytes,
 }
 
 impl InForce {
@@ -151,7 +152,7 @@ impl InForce {
             }
             Err(error) => return Err(wrong(&copy, error.to_string()).into()),
         };
-        let object = source.get(&manifest.object)?.unwrap_or_default();
+        let object = Bytes::from(source.get(&manifest.object)?.unwrap_or_default());
         if let Some(finding) = check_chunk(&manifest, &object).findings.first() {
             return Err(wrong(&manifest.object, finding.to_string()).into());
         }

@@ -18,6 +18,7 @@ use ledger::payload::{self, PayloadError, Rules};
 use ledger::submission::{Counter, Statement};
 use ledger::time::{Hour, Micros};
 use verifier::rows::{ChunkWriter, RowsError};
+use verifier::store::OBJECT_BYTES_MAX;
 
 use crate::erasure::Erased;
 
@@ -38,8 +39,8 @@ impl Limits {
     /// chunk and its object fit the memory of a small machine.
     pub const DEFAULT: Self = Self { rows: 4 * 65_536, payload_bytes: 64 << 20 };
 
-    /// What no object may reach: one PUT carries 5 GiB, and a chunk is held in memory as a whole.
-    pub const OBJECT_BYTES: u64 = 1 << 30;
+    /// What no object may reach: verifiers read no larger one, as whoever checks a chunk holds all of it.
+    pub const OBJECT_BYTES: u64 = OBJECT_BYTES_MAX;
 
     /// What an object comes to at most, where nothing can be compressed: derived columns repeat parts
     /// of the payload, and all others come to some 256 bytes a row.

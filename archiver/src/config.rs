@@ -57,7 +57,7 @@ pub enum ConfigError {
     /// A chunk would not be fit for one PUT, or hold nothing.
     #[error(
         "`archive.chunk_rows` = {rows} and `archive.chunk_mib` = {mib}: both must be at least 1, and \
-         256 bytes a row and twice the payload must come to less than 1 GiB: lower one of them"
+         256 bytes a row and twice the payload must come to less than 256 MiB: lower one of them"
     )]
     Chunk {
         /// Rows.

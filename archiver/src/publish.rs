@@ -15,6 +15,7 @@
 
 use std::thread::{self, JoinHandle};
 
+use bytes::Bytes;
 use ledger::checkpoint::Checkpoint;
 use ledger::chunk::ChunkManifest;
 use ledger::hash::Digest;
@@ -124,7 +125,7 @@ impl Archiver<'_> {
         self.reach(Step::ObjectPut)?;
         // What counts is what the store gives back: it is checked against the rows' own root and last link.
         drop(object);
-        let stored = self.vault.get(&manifest.object)?.unwrap_or_default();
+        let stored = Bytes::from(self.vault.get(&manifest.object)?.unwrap_or_default());
         let key = manifest.object.clone();
         let check = thread::Builder::new().name("check".to_owned()).spawn(move || {
             let finding = second.check(&manifest, stored);

@@ -6,6 +6,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, Scope, available_parallelism};
 
+use bytes::Bytes;
 use ledger::chain::RESERVED;
 use ledger::chunk::ChunkManifest;
 use ledger::layout::Artefact;
@@ -13,9 +14,10 @@ use ledger::verify::{Audit, Check, ChunkCheck, ChunkOutcome, Depth, Finding, Nee
 use ledger::verify::{Policy, Report, Trust};
 
 use crate::ids::{IdFile, Ids};
+use crate::room::{OBJECTS, Share};
 use crate::rows::{self, RowsError};
 use crate::state::{ResumeError, StateDirectory};
-use crate::store::{ArchiveSource, SourceError};
+use crate::store::{ArchiveSource, OBJECT_BYTES_MAX, SMALL_BYTES_MAX, SourceError};
 
 /// Small objects that are fetched at a time: a store far away answers each of them late.
 const READERS: usize = 16;
@@ -40,7 +42,8 @@ impl Progress for () {
 
 enum Answer {
     Listing(Result<Vec<String>, SourceError>),
-    Object(Artefact, Result<Option<Vec<u8>>, SourceError>),
+    /// Behind the room that it takes, where it is large: what is named last is dropped first.
+    Object(Option<Share<'static>>, Artefact, Result<Option<Vec<u8>>, SourceError>),
     Chunk(usize, ChunkOutcome),
     Unreadable(Need, SourceError),
 }
@@ -221,8 +224,8 @@ fn take(audit: &mut Audit, answer: Answer, progress: &dyn Progress) {
     match answer {
         Answer::Listing(Ok(keys)) => audit.listing(keys),
         Answer::Listing(Err(error)) => audit.unreadable(&Need::Listing, error),
-        Answer::Object(artefact, Ok(bytes)) => audit.object(&artefact, bytes.as_deref()),
-        Answer::Object(artefact, Err(error)) => audit.unreadable(&Need::Object(artefact), error),
+        Answer::Object(_share, artefact, Ok(bytes)) => audit.object(&artefact, bytes.as_deref()),
+        Answer::Object(_, artefact, Err(error)) => audit.unreadable(&Need::Object(artefact), error),
         Answer::Unreadable(need, error) => audit.unreadable(&need, error),
         Answer::Chunk(index, outcome) => {
             let events = outcome.rows;
@@ -236,16 +239,19 @@ fn answer<S: ArchiveSource>(source: &S, need: Need) -> Answer {
     match need {
         Need::Listing => Answer::Listing(source.list()),
         Need::Object(artefact) => {
-            let bytes = source.get(&artefact.to_string());
-            Answer::Object(artefact, bytes)
+            let (share, bytes) = object(source, &artefact);
+            Answer::Object(share, artefact, bytes)
         }
-        Need::Chunk { index, manifest, depth } => match source.get(&manifest.object) {
-            Err(error) => Answer::Unreadable(Need::Chunk { index, manifest, depth }, error),
+        Need::Chunk { index, manifest, depth } => match chunk_object(source, &manifest) {
+            Err(error) => match larger(&manifest, &error) {
+                Some(finding) => Answer::Chunk(index, ChunkOutcome::broken(finding)),
+                None => Answer::Unreadable(Need::Chunk { index, manifest, depth }, error),
+            },
             Ok(None) => {
                 let finding = Finding::new(Check::ObjectMissing, Place::chunk(&manifest));
                 Answer::Chunk(index, ChunkOutcome::broken(finding))
             }
-            Ok(Some(object)) => {
+            Ok(Some((_share, object))) => {
                 let outcome = match depth {
                     Depth::Whole | Depth::Again => check_chunk(&manifest, &object),
                     Depth::Keys => check_keys(&manifest, &object),
@@ -256,9 +262,48 @@ fn answer<S: ArchiveSource>(source: &S, need: Need) -> Answer {
     }
 }
 
+/// An object besides those of chunks that count. How large it is shows when it is read: what may be large
+/// is held alone.
+fn object<S: ArchiveSource>(
+    source: &S,
+    artefact: &Artefact,
+) -> (Option<Share<'static>>, Result<Option<Vec<u8>>, SourceError>) {
+    let key = artefact.to_string();
+    if !matches!(artefact, Artefact::HourHeads(_) | Artefact::Events { .. }) {
+        return (None, source.get(&key));
+    }
+    match source.get_within(&key, SMALL_BYTES_MAX) {
+        Err(SourceError::TooLarge { .. }) => {
+            let share = OBJECTS.take_all();
+            (Some(share), source.get(&key))
+        }
+        read => (None, read),
+    }
+}
+
+/// The object of a chunk, no larger than its manifest says, with the room that it takes. What an error means
+/// that tells of a larger one, [`larger`] says.
+pub(crate) fn chunk_object<S: ArchiveSource + ?Sized>(
+    source: &S,
+    manifest: &ChunkManifest,
+) -> Result<Option<(Share<'static>, Bytes)>, SourceError> {
+    let bytes = manifest.digest.bytes.min(OBJECT_BYTES_MAX);
+    let share = OBJECTS.take(bytes);
+    Ok(source.get_within(&manifest.object, bytes)?.map(|object| (share, Bytes::from(object))))
+}
+
+/// An object larger than its manifest says is another one than that names, whatever its bytes are.
+pub(crate) fn larger(manifest: &ChunkManifest, error: &SourceError) -> Option<Finding> {
+    let SourceError::TooLarge { bytes, most, .. } = error else { return None };
+    (*most == manifest.digest.bytes).then(|| {
+        Finding::new(Check::ObjectDigest, Place::chunk(manifest))
+            .differs(format!("{most} bytes"), format!("{bytes} bytes"))
+    })
+}
+
 /// Checks the object of a chunk that lies outside of the times asked for: row by row only where it says that
 /// one of its events is the ledger's own.
-fn check_keys(manifest: &ChunkManifest, object: &[u8]) -> ChunkOutcome {
+fn check_keys(manifest: &ChunkManifest, object: &Bytes) -> ChunkOutcome {
     let check = match ChunkCheck::open(manifest, object) {
         Ok(check) => check,
         Err(outcome) => return outcome,
@@ -272,7 +317,7 @@ fn check_keys(manifest: &ChunkManifest, object: &[u8]) -> ChunkOutcome {
 
 /// Checks the object of one chunk against its manifest. The archiver checks what it reads back
 /// from the store by the same call.
-pub fn check_chunk(manifest: &ChunkManifest, object: &[u8]) -> ChunkOutcome {
+pub fn check_chunk(manifest: &ChunkManifest, object: &Bytes) -> ChunkOutcome {
     let mut check = match ChunkCheck::open(manifest, object) {
         Ok(check) => check,
         Err(outcome) => return outcome,

@@ -17,6 +17,7 @@ pub mod prove;
 pub mod receipts;
 pub mod replay;
 pub mod report;
+mod room;
 pub mod rows;
 pub mod state;
 pub mod store;

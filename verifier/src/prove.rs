@@ -25,7 +25,7 @@ use ledger::succession::KeyNote;
 use ledger::time::Micros;
 use ledger::verify::{Check, ChunkCheck, Finding, Place, Trust, Verdict};
 
-use crate::audit::unreadable;
+use crate::audit::{chunk_object, larger, unreadable};
 use crate::store::{ArchiveSource, SourceError};
 use crate::{log, rows};
 
@@ -157,7 +157,12 @@ fn read_chunk<S: ArchiveSource>(
     mut on_row: impl FnMut(&Row<'_>),
 ) -> Result<(), ProveError> {
     let found = |finding| Err(ProveError::Found(vec![finding]));
-    let Some(object) = source.get(&manifest.object)? else {
+    let object =
+        chunk_object(source, manifest).map_err(|error| match larger(manifest, &error) {
+            Some(finding) => ProveError::Found(vec![finding]),
+            None => error.into(),
+        })?;
+    let Some((_share, object)) = object else {
         return found(Finding::new(Check::ObjectMissing, Place::chunk(manifest)));
     };
     let mut check = ChunkCheck::open(manifest, &object)

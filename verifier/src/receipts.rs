@@ -15,7 +15,7 @@ use ledger::verify::{
 };
 use rayon::prelude::{IntoParallelIterator, ParallelIterator};
 
-use crate::audit::unreadable;
+use crate::audit::{chunk_object, larger, unreadable};
 use crate::store::ArchiveSource;
 use crate::{exit, log, rows};
 
@@ -244,11 +244,12 @@ fn in_chunk<S: ArchiveSource>(
 ) -> (Vec<(usize, Standing)>, Vec<Finding>) {
     let unknown = || receipts.iter().map(|(at, _)| (*at, Standing::Unknown)).collect();
     let place = || Place::chunk(manifest);
-    let object = match source.get(&manifest.object) {
+    let (_share, object) = match chunk_object(source, manifest) {
         Ok(Some(object)) => object,
         Ok(None) => return (unknown(), vec![Finding::new(Check::ObjectMissing, place())]),
         Err(error) => {
-            return (unknown(), vec![Finding::new(Check::Unreadable, place()).because(error)]);
+            let unread = || Finding::new(Check::Unreadable, place()).because(&error);
+            return (unknown(), vec![larger(manifest, &error).unwrap_or_else(unread)]);
         }
     };
     let mut check = match ChunkCheck::open(manifest, &object) {

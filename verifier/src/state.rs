@@ -7,7 +7,7 @@
 //! checked.
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use ledger::hash::Digest;
@@ -20,6 +20,8 @@ use crate::ids::{self, IdFile, Ids};
 
 const FORMAT: &str = "tallystick/verify-state/v1";
 const FILE: &str = "state.json";
+/// Largest state that is read: one of some hundred thousand workspaces.
+const STATE_BYTES: u64 = 128 << 20;
 
 /// Why a state cannot be gone on from, or kept.
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +101,7 @@ impl StateDirectory {
 
     /// The audit that goes on from what is kept here, or one from the beginning where nothing is.
     pub fn audit(&self, trust: Trust, policy: Policy) -> Result<(Audit, Ids), ResumeError> {
-        let text = match fs::read_to_string(self.path.join(FILE)) {
+        let text = match self.read() {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let ids = Ids::open(&self.path, Vec::new()).map_err(|error| self.failed(error))?;
@@ -136,6 +138,20 @@ impl StateDirectory {
         let text = serde_json::to_string(&document).map_err(malformed)?;
         self.replace(text.as_bytes()).map_err(|error| self.failed(error))?;
         ids::tidy(&self.path, files).map_err(|error| self.failed(error))
+    }
+
+    fn read(&self) -> io::Result<String> {
+        let mut text = String::new();
+        let file = File::open(self.path.join(FILE))?;
+        if file
+            .take(STATE_BYTES.saturating_add(1))
+            .read_to_string(&mut text)
+            .map(u64::try_from)?
+            .is_ok_and(|bytes| bytes <= STATE_BYTES)
+        {
+            return Ok(text);
+        }
+        Err(io::Error::other(format!("{FILE} has more than {STATE_BYTES} bytes")))
     }
 
     fn replace(&self, text: &[u8]) -> io::Result<()> {

@@ -16,6 +16,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use bytes::Bytes;
 use ledger::chunk::ChunkManifest;
 use ledger::columns::{Derived, Row};
+use ledger::hash::Digest;
 use ledger::names::{Origin, Workspace};
 use ledger::note::Note;
 use ledger::payload::{self, Rules};
@@ -131,7 +132,8 @@ fn sample(count: u64) -> Vec<Owned> {
         event_id: u128::from(seq).to_be_bytes(),
         payload: None,
         payload_digest: [seq as u8; 32],
-        link: [2; 32],
+        // As in any chain, nothing compresses it.
+        link: *Digest::of(&seq.to_be_bytes()).as_bytes(),
         submission_hash: [3; 32],
         submission_index: 0,
         submission_count: 1,
@@ -425,7 +427,7 @@ fn the_golden_archive_is_read_and_says_what_its_payloads_say() {
     for note in notes {
         let note = std::fs::read(note).unwrap();
         let manifest = ChunkManifest::parse(Note::parse(&note).unwrap().body()).unwrap();
-        let object = std::fs::read(archive.join(&manifest.object)).unwrap();
+        let object = Bytes::from(std::fs::read(archive.join(&manifest.object)).unwrap());
         let mut seq = manifest.first_seq.get();
         read(&manifest, &object, |row| {
             let payload = row.payload.unwrap();

@@ -298,13 +298,12 @@ async fn write_chunk(
     writer: &mut write::Writer,
 ) -> Result<(), RestoreError> {
     let changed = || RestoreError::Changed(manifest.object.clone());
-    let object = source.get(&manifest.object)?.ok_or_else(changed)?;
+    let object = Bytes::from(source.get(&manifest.object)?.ok_or_else(changed)?);
     if !check_chunk(manifest, &object).findings.is_empty() {
         return Err(changed());
     }
     let rows = manifest.rows();
-    for batch in ChunkRows::open(Bytes::from(object), &manifest.origin, &manifest.workspace, rows)?
-    {
+    for batch in ChunkRows::open(object, &manifest.origin, &manifest.workspace, rows)? {
         let batch = batch?;
         for row in batch.rows() {
             writer.push(&manifest.workspace, &row)?;

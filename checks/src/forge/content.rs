@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use ledger::checkpoint::Checkpoint;
 use ledger::chunk::{ChunkManifest, ObjectDigest};
 use ledger::columns::{Derived, Row};
@@ -179,11 +180,11 @@ impl Content {
                     Ok(hour) => Leaf::Hour(hour),
                     Err(_) => {
                         let manifest = ChunkManifest::parse(note.body()).expect("a manifest");
-                        let object = get(&manifest.object);
+                        let object = Bytes::from(get(&manifest.object));
                         let mut rows = Vec::new();
                         rows::read(&manifest, &object, |row| rows.push(OwnedRow::of(row)))
                             .expect("rows");
-                        Leaf::Chunk(Box::new(Chunk { manifest, rows, object }))
+                        Leaf::Chunk(Box::new(Chunk { manifest, rows, object: object.into() }))
                     }
                 });
             }

@@ -3,7 +3,7 @@
 //!
 //! Not here: objects that the log names (see [`super::audit`]).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::layout::{self, Artefact};
 use crate::limits::TILE_WIDTH;
@@ -11,6 +11,9 @@ use crate::time::Hour;
 
 use super::audit::Audit;
 use super::finding::{Check, Finding, Place};
+
+/// Objects that are told one by one. Whoever fills a store with others does not fill the report with them.
+const TOLD_MAX: usize = 10_000;
 
 impl Audit {
     /// Objects in the archive's prefixes that nothing in the log names.
@@ -29,14 +32,23 @@ impl Audit {
             }
         }
         let ours = |key: &&String| PREFIXES.iter().any(|prefix| key.starts_with(prefix));
+        let mut told = BTreeMap::<Check, usize>::new();
         for key in self.listed.iter().filter(ours) {
-            let place = || Place::object(key);
-            match Artefact::parse(key) {
-                Some(artefact) if named.contains(&artefact) => {}
-                Some(artefact) if self.is_later(&artefact) => {
-                    self.findings.push(Finding::new(Check::Unlogged, place()));
-                }
-                _ => self.findings.push(Finding::new(Check::UnknownObject, place())),
+            let check = match Artefact::parse(key) {
+                Some(artefact) if named.contains(&artefact) => continue,
+                Some(artefact) if self.is_later(&artefact) => Check::Unlogged,
+                _ => Check::UnknownObject,
+            };
+            let count = told.entry(check).or_default();
+            *count = count.saturating_add(1);
+            if *count <= TOLD_MAX {
+                self.findings.push(Finding::new(check, Place::object(key)));
+            }
+        }
+        for (check, count) in told {
+            if let Some(more @ 1..) = count.checked_sub(TOLD_MAX) {
+                let reason = format!("and {more} more objects, not told one by one");
+                self.findings.push(Finding::new(check, Place::default()).because(reason));
             }
         }
     }

@@ -99,8 +99,12 @@ impl ArchiveArgs {
     }
 }
 
+/// Largest trust file: room for some ten thousand workspaces with their keys.
+const TRUST_BYTES: usize = 4 << 20;
+
 fn read_trust(path: &Path) -> Result<TrustFile, CliError> {
-    let text = std::fs::read_to_string(path)
+    let text = read_whole(path, TRUST_BYTES)
+        .and_then(|bytes| String::from_utf8(bytes).map_err(std::io::Error::other))
         .map_err(|reason| CliError::TrustFile { path: path.to_owned(), reason })?;
     Ok(TrustFile { trust: trust::parse(&text)?, sha256: Digest::of(text.as_bytes()) })
 }
@@ -184,6 +188,16 @@ impl CliError {
             Self::Resume(_) => exit::USAGE,
         }
     }
+}
+
+/// Reads a file of the auditor's that has at most so many bytes, whatever it is: it may as well be a pipe.
+fn read_whole(path: &Path, most: usize) -> std::io::Result<Vec<u8>> {
+    let bytes = check::read(path, most.saturating_add(1))?;
+    if bytes.len() > most {
+        let reason = format!("it has more than {most} bytes");
+        return Err(std::io::Error::other(reason));
+    }
+    Ok(bytes)
 }
 
 /// Prints a text that is there to be read. Who stops reading early (`| head`) has read enough.

@@ -189,8 +189,13 @@ fn cut_short(error: &ReplayError) -> Result<ExitCode, CliError> {
     Ok(ExitCode::from(code))
 }
 
+/// Largest position: a line for each workspace, of some hundred thousand.
+const POSITION_BYTES: usize = 16 << 20;
+
 fn read_position(path: &Path) -> Result<Position, CliError> {
-    match std::fs::read_to_string(path) {
+    let text = read_whole(path, POSITION_BYTES)
+        .and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other));
+    match text {
         Ok(text) => {
             let wrong = |error| CliError::Position { path: path.to_owned(), error };
             text.parse().map_err(wrong)

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use ledger::limits::NOTE_BYTES;
 use ledger::verify::{Policy, Report, Verdict};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -15,7 +16,7 @@ use signal_hook::flag;
 
 use super::policy::PolicyArgs;
 use super::staged::Staged;
-use super::{ArchiveArgs, CliError, TrustFile};
+use super::{ArchiveArgs, CliError, TrustFile, read_whole};
 use crate::audit::{self, Progress};
 use crate::state::StateDirectory;
 use crate::{report, trust};
@@ -52,7 +53,7 @@ impl Verify {
         let policy = Policy { expect_locked: self.expect_locked, ..self.policy.policy()? };
         let TrustFile { mut trust, sha256 } = self.archive.trust()?;
         if let Some(path) = &self.checkpoint {
-            let kept = std::fs::read(path);
+            let kept = read_whole(path, NOTE_BYTES);
             let kept =
                 kept.map_err(|reason| CliError::Checkpoint { path: path.clone(), reason })?;
             trust::add_seen(&mut trust, &kept)?;

@@ -131,7 +131,15 @@ pub(super) fn findings(text: &mut String, all: &[Finding]) -> fmt::Result {
     writeln!(text, "  what they mean, and what to do: tally-verify explain {}", ids.join(" "))
 }
 
-/// Text of a hostile archive does not get to steer the auditor's terminal.
+/// Whether a character changes in which direction the text around it is shown, or separates lines.
+pub(super) fn turns(c: char) -> bool {
+    let marks = ['\u{061c}', '\u{200e}', '\u{200f}', '\u{2028}', '\u{2029}', '\u{feff}'];
+    marks.contains(&c)
+        || ('\u{202a}'..='\u{202e}').contains(&c)
+        || ('\u{2066}'..='\u{2069}').contains(&c)
+}
+
+/// Text of a hostile archive does not get to steer the auditor's terminal, nor to be read as what it is not.
 pub(crate) fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if c.is_control() || turns(c) { '\u{fffd}' } else { c }).collect()
 }

@@ -16,12 +16,29 @@ const TAIL_BYTES: usize = 8;
 /// Largest footer that is decoded: room for some two hundred row groups, twelve times what a chunk
 /// of the default size has.
 const FOOTER_BYTES_MAX: u64 = 4 << 20;
-/// Largest page of payloads once decompressed. A chunk holds fewer payload bytes than that.
-const PAYLOAD_PAGE_BYTES_MAX: u64 = 256 << 20;
+/// Largest page of payloads once decompressed. A chunk of the largest size that the archiver can be set to
+/// holds fewer payload bytes than that.
+const PAYLOAD_PAGE_BYTES_MAX: u64 = 128 << 20;
 /// Largest page of any other column once decompressed: eight times what writers aim at.
 const PAGE_BYTES_MAX: u64 = 8 << 20;
 /// Most bytes that all pages of a file may come to once decompressed.
 const DECODED_BYTES_MAX: u64 = 4 << 30;
+/// Most bytes of pages that are held at a time: of each column its dictionary, and its largest page.
+const HELD_BYTES_MAX: u64 = 192 << 20;
+/// Most rows of a chunk: what the archiver can be set to.
+const ROWS_MAX: u64 = 1 << 20;
+/// Each row has digests and a link, which nothing compresses: this many bytes of a file at least.
+const ROW_BYTES_MIN: u64 = 32;
+/// Most elements of a list in a footer. A reader makes room for as many as a list says that it has.
+const FOOTER_LIST_MAX: u64 = 4_096;
+/// Rows that are decoded at a time, and how many bytes of them at most, where they are more than one.
+const BATCH_ROWS: u64 = 4_096;
+const BATCH_BYTES: u64 = 16 << 20;
+/// What the decoder makes of each entry of a dictionary, besides its bytes.
+const ENTRY_BYTES: u64 = 16;
+/// An encoding in which a value of a few bytes repeats the one before it, however long that is. No writer of
+/// this format uses it, and no page says what it comes to.
+const DELTA_BYTE_ARRAY: i64 = 7;
 
 const ENDS: RowsError = RowsError::Container("it does not begin and end as a Parquet file does");
 
@@ -38,7 +55,7 @@ pub(super) fn split(file: &[u8]) -> Result<(&[u8], &[u8]), RowsError> {
     let (body, footer) = at
         .and_then(|at| rest.split_at_checked(at))
         .ok_or(RowsError::Container("its footer is longer than the file"))?;
-    match thrift::walk(footer, |_, _, _| {}) {
+    match thrift::walk(footer, FOOTER_LIST_MAX, |_, _, _| {}) {
         Some([]) => Ok((body, footer)),
         Some(_) => Err(RowsError::Container("bytes follow the structure in its footer")),
         None => Err(RowsError::Container("its footer is no whole structure")),
@@ -49,23 +66,56 @@ fn limit(what: &'static str, max: u64, found: u64) -> Result<(), RowsError> {
     if found > max { Err(RowsError::Limit { what, max, found }) } else { Ok(()) }
 }
 
+/// How a file is decoded in bounded memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Plan {
+    /// Rows to decode at a time.
+    pub(super) rows: usize,
+    /// Most bytes of pages that are held at a time.
+    pub(super) held: u64,
+}
+
+/// What the pages of a column come to once decompressed.
+#[derive(Default)]
+struct Decoded {
+    /// All of them.
+    sum: u64,
+    /// Those that are held at a time.
+    held: u64,
+    /// Most bytes for one value, by the sizes of pages.
+    value: u64,
+}
+
 /// Checks that the footer places every byte of `body` once, and that each column's pages are whole,
 /// hold its rows and no more, and are no larger than they may be.
-pub(super) fn check(body: &[u8], metadata: &ParquetMetaData) -> Result<(), RowsError> {
+pub(super) fn check(body: &[u8], metadata: &ParquetMetaData) -> Result<Plan, RowsError> {
+    let length = u64::try_from(body.len()).unwrap_or(u64::MAX);
+    let rows = u64::try_from(metadata.file_metadata().num_rows()).unwrap_or(u64::MAX);
+    limit("the number of rows", ROWS_MAX.min(length / ROW_BYTES_MIN), rows)?;
     let mut extents = Vec::new();
     let mut decoded = 0_u64;
+    let (mut held, mut row) = (0_u64, 1_u64);
     for group in metadata.row_groups() {
         let rows = u64::try_from(group.num_rows()).ok().filter(|rows| *rows > 0);
         let rows = rows.ok_or(RowsError::Container("a row group without rows"))?;
+        let mut group_held = 0_u64;
+        let mut group_row = 0_u64;
         for (column, chunk) in COLUMNS.iter().zip(group.columns()) {
             let extent = data_extent(column, chunk)?;
-            decoded = decoded.saturating_add(pages(column, chunk, extent.of(body)?, rows)?);
+            let pages = pages(column, chunk, extent.of(body)?, rows)?;
+            decoded = decoded.saturating_add(pages.sum);
+            group_held = group_held.saturating_add(pages.held);
+            group_row = group_row.saturating_add(pages.value);
             extents.push(extent);
             extents.extend(index_extents(body, chunk)?);
         }
+        (held, row) = (held.max(group_held), row.max(group_row));
     }
     limit("the size of all pages together", DECODED_BYTES_MAX, decoded)?;
-    tile(extents, u64::try_from(body.len()).unwrap_or(u64::MAX))
+    limit("the size of the pages of all columns at a time", HELD_BYTES_MAX, held)?;
+    tile(extents, length)?;
+    let rows = (BATCH_BYTES / row).clamp(1, BATCH_ROWS);
+    Ok(Plan { rows: usize::try_from(rows).unwrap_or(1), held })
 }
 
 /// A run of the file's bytes that the footer names.
@@ -114,7 +164,7 @@ fn index_extents(body: &[u8], chunk: &ColumnChunkMetaData) -> Result<Vec<Extent>
     let mut extents = Vec::new();
     for (offset, length) in structures {
         if let Some(extent) = optional(offset, length)? {
-            if thrift::walk(extent.of(body)?, |_, _, _| {}) != Some(&[]) {
+            if thrift::walk(extent.of(body)?, u64::MAX, |_, _, _| {}) != Some(&[]) {
                 return Err(RowsError::Container("a page index is no whole structure"));
             }
             extents.push(extent);
@@ -122,7 +172,7 @@ fn index_extents(body: &[u8], chunk: &ColumnChunkMetaData) -> Result<Vec<Extent>
     }
     if let Some(extent) = optional(chunk.bloom_filter_offset(), chunk.bloom_filter_length())? {
         let mut bits = None;
-        let filter = thrift::walk(extent.of(body)?, |outer, field, value| {
+        let filter = thrift::walk(extent.of(body)?, 0, |outer, field, value| {
             if (outer, field) == (0, 1) {
                 bits = u64::try_from(value).ok();
             }
@@ -169,6 +219,7 @@ struct PageHeader {
     decoded: Option<i64>,
     compressed: Option<i64>,
     values: Option<i64>,
+    encoding: Option<i64>,
 }
 
 /// Walks the pages of a column chunk; gives the bytes that they come to once decompressed.
@@ -177,37 +228,54 @@ fn pages(
     chunk: &ColumnChunkMetaData,
     mut rest: &[u8],
     rows: u64,
-) -> Result<u64, RowsError> {
+) -> Result<Decoded, RowsError> {
     let bad = |reason| RowsError::Pages { column: column.name, reason };
     let max = if column.kind == Kind::Binary { PAYLOAD_PAGE_BYTES_MAX } else { PAGE_BYTES_MAX };
     let length = rest.len();
     let data_at = chunk.data_page_offset().checked_sub(chunk.dictionary_page_offset().unwrap_or(0));
     let mut dictionary = chunk.dictionary_page_offset().is_some();
-    let (mut decoded, mut values) = (0_u64, 0_u64);
+    let mut decoded = Decoded::default();
+    let (mut dictionary_held, mut page_held, mut values) = (0_u64, 0_u64, 0_u64);
     while !rest.is_empty() {
         let mut header = PageHeader::default();
-        let body = thrift::walk(rest, |outer, field, value| match (outer, field) {
+        let body = thrift::walk(rest, 0, |outer, field, value| match (outer, field) {
             (0, 1) => header.kind = Some(value),
             (0, 2) => header.decoded = Some(value),
             (0, 3) => header.compressed = Some(value),
-            (5 | 8, 1) => header.values = Some(value),
+            (5 | 7 | 8, 1) => header.values = Some(value),
+            (5 | 7, 2) | (8, 4) => header.encoding = Some(value),
             _ => {}
         });
         let body = body.ok_or_else(|| bad("a page header is no whole structure"))?;
         let size = |n: Option<i64>| {
             n.and_then(|n| u64::try_from(n).ok()).ok_or_else(|| bad("a page header lacks a size"))
         };
-        limit("a page once decompressed", max, size(header.decoded)?)?;
-        decoded = decoded.saturating_add(size(header.decoded)?);
+        let bytes = size(header.decoded)?;
+        limit("a page once decompressed", max, bytes)?;
+        decoded.sum = decoded.sum.saturating_add(bytes);
+        if header.encoding == Some(DELTA_BYTE_ARRAY) {
+            return Err(bad("a page is encoded in a way that does not say what it comes to"));
+        }
         let compressed = usize::try_from(size(header.compressed)?).ok();
         rest = compressed
             .and_then(|compressed| body.split_at_checked(compressed))
             .ok_or_else(|| bad("a page is cut short"))?
             .1;
         match (header.kind, dictionary) {
-            (Some(0 | 3), false) => values = values.saturating_add(size(header.values)?),
+            (Some(0 | 3), false) => {
+                let here = size(header.values)?;
+                values = values.saturating_add(here);
+                let value = bytes.checked_div(here).ok_or_else(|| bad("a page without values"))?;
+                decoded.value = decoded.value.max(value);
+                page_held = page_held.max(bytes);
+            }
             (Some(2), true) => {
                 dictionary = false;
+                let entries = size(header.values)?;
+                if entries > bytes {
+                    return Err(bad("a dictionary has more entries than bytes"));
+                }
+                dictionary_held = bytes.saturating_add(entries.saturating_mul(ENTRY_BYTES));
                 let at = i64::try_from(length.saturating_sub(rest.len())).ok();
                 if at != data_at {
                     return Err(bad("its data does not start behind its dictionary"));
@@ -217,6 +285,7 @@ fn pages(
         }
     }
     if values == rows && u64::try_from(chunk.num_values()) == Ok(rows) {
+        decoded.held = dictionary_held.saturating_add(page_held);
         Ok(decoded)
     } else {
         Err(bad("its pages do not hold one value a row"))

@@ -23,11 +23,13 @@ use parquet::file::metadata::{
     ParquetMetaData, ParquetMetaDataOptions, ParquetMetaDataReader, ParquetStatisticsPolicy,
 };
 
+use super::container::Plan;
 use super::schema::{self, COLUMNS};
 use super::{RowsError, container};
+use crate::room::{Share, WIDE};
 
-/// Rows that are decoded at a time.
-const BATCH_ROWS: usize = 4_096;
+/// Bytes of pages that each chunk may hold while others are decoded beside it: more than usual writers make.
+const HELD_BYTES: u64 = 32 << 20;
 
 /// Where another Parquet writer may leave the Arrow types that it wrote from.
 const ARROW_SCHEMA: &str = "ARROW:schema";
@@ -39,6 +41,7 @@ pub struct ChunkRows {
     reader: Option<ParquetRecordBatchReader>,
     expected: u64,
     rows: u64,
+    held: u64,
 }
 
 impl ChunkRows {
@@ -51,13 +54,18 @@ impl ChunkRows {
         rows: u64,
     ) -> Result<Self, RowsError> {
         let object = object.into();
-        let reader = guarded(0, || {
+        let (reader, plan) = guarded(0, || {
             let metadata = footer(&object, origin, workspace, rows)?;
             let (body, _) = container::split(&object)?;
-            container::check(body, &metadata)?;
-            open(object, metadata)
+            let plan = container::check(body, &metadata)?;
+            Ok((builder(object, metadata, plan)?.build().map_err(|error| refused(0, error))?, plan))
         })??;
-        Ok(Self { reader: Some(reader), expected: rows, rows: 0 })
+        Ok(Self { reader: Some(reader), expected: rows, rows: 0, held: plan.held })
+    }
+
+    /// Waits until no other chunk whose pages are unusually large is decoded, where this is one.
+    fn wait(&self) -> Option<Share<'static>> {
+        (self.held > HELD_BYTES).then(|| WIDE.take_all())
     }
 
     fn advance(&mut self) -> Result<Option<Batch>, RowsError> {
@@ -96,12 +104,13 @@ impl Iterator for ChunkRows {
 /// in order. After an error, the rows before it have been handed on.
 pub fn read(
     manifest: &ChunkManifest,
-    object: &[u8],
+    object: &Bytes,
     mut on_row: impl FnMut(&Row<'_>),
 ) -> Result<(), RowsError> {
-    let object = Bytes::copy_from_slice(object);
-    let rows = manifest.rows();
-    for batch in ChunkRows::open(object, &manifest.origin, &manifest.workspace, rows)? {
+    let ChunkManifest { origin, workspace, .. } = manifest;
+    let rows = ChunkRows::open(object.clone(), origin, workspace, manifest.rows())?;
+    let _share = rows.wait();
+    for batch in rows {
         batch?.rows().for_each(|row| on_row(&row));
     }
     Ok(())
@@ -111,16 +120,16 @@ pub fn read(
 /// other column is decoded.
 pub fn event_types(
     manifest: &ChunkManifest,
-    object: &[u8],
+    object: &Bytes,
     like: impl Fn(&str) -> bool,
 ) -> Result<bool, RowsError> {
-    let object = Bytes::copy_from_slice(object);
+    let object = object.clone();
     let ChunkManifest { origin, workspace, .. } = manifest;
     let mut types = guarded(0, || {
         let metadata = footer(&object, origin, workspace, manifest.rows())?;
         let (body, _) = container::split(&object)?;
-        container::check(body, &metadata)?;
-        let builder = builder(object, metadata)?;
+        let plan = container::check(body, &metadata)?;
+        let builder = builder(object, metadata, plan)?;
         let columns = builder.parquet_schema().columns().iter();
         let at = columns.enumerate().filter(|(_, column)| column.name() == "event_type");
         let only = ProjectionMask::leaves(builder.parquet_schema(), at.map(|(at, _)| at));
@@ -222,23 +231,17 @@ fn key_values(
     Ok(())
 }
 
-fn open(
-    object: Bytes,
-    metadata: Arc<ParquetMetaData>,
-) -> Result<ParquetRecordBatchReader, RowsError> {
-    builder(object, metadata)?.build().map_err(|error| refused(0, error))
-}
-
 fn builder(
     object: Bytes,
     metadata: Arc<ParquetMetaData>,
+    plan: Plan,
 ) -> Result<ParquetRecordBatchReaderBuilder<Bytes>, RowsError> {
     let schema = schema::arrow_schema_of(metadata.file_metadata().schema_descr());
     let options = ArrowReaderOptions::new().with_schema(schema);
     let metadata =
         ArrowReaderMetadata::try_new(metadata, options).map_err(|error| refused(0, error))?;
     let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(object, metadata);
-    Ok(builder.with_batch_size(BATCH_ROWS))
+    Ok(builder.with_batch_size(plan.rows))
 }
 
 /// Takes a batch's columns apart, in order, each as the type that it must have.

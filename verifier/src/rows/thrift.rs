@@ -9,15 +9,17 @@ const DEPTH_MAX: u8 = 12;
 
 /// Walks one structure at the start of `bytes`, calls `on(outer, field, value)` for each integer
 /// field of it (`outer` is 0) and of the structures in its fields (`outer` is that field), and
-/// gives the bytes behind it. `None` where the bytes are no structure.
-pub(super) fn walk(bytes: &[u8], mut on: impl FnMut(i16, i16, i64)) -> Option<&[u8]> {
-    let mut walk = Walk { rest: bytes };
+/// gives the bytes behind it. `None` where the bytes are no structure, or a list in it has more than `most`
+/// elements.
+pub(super) fn walk(bytes: &[u8], most: u64, mut on: impl FnMut(i16, i16, i64)) -> Option<&[u8]> {
+    let mut walk = Walk { rest: bytes, most };
     walk.structure(&mut Level { outer: Some(0), depth: 0 }, &mut on)?;
     Some(walk.rest)
 }
 
 struct Walk<'a> {
     rest: &'a [u8],
+    most: u64,
 }
 
 /// Where the walk stands: the field around it, while that is to be told.
@@ -104,6 +106,9 @@ impl<'a> Walk<'a> {
                     15 => self.varint()?,
                     count => u64::from(count),
                 };
+                if count > self.most {
+                    return None;
+                }
                 let mut inside = Level { outer: None, depth: level.depth + 1 };
                 // Every element has at least a byte, so a false count ends with the bytes.
                 (0..count).try_for_each(|_| self.value(head & 0x0f, 0, &mut inside, on))

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use super::{ArchiveSource, Lock, OBJECT_BYTES_MAX, SourceError};
+use super::{ArchiveSource, Lock, SourceError, most_bytes};
 
 /// An archive in a directory.
 ///
@@ -80,6 +80,10 @@ impl FileSource {
 
 impl ArchiveSource for FileSource {
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>, SourceError> {
+        self.get_within(key, most_bytes(key))
+    }
+
+    fn get_within(&self, key: &str, most: u64) -> Result<Option<Vec<u8>>, SourceError> {
         let path = self.place(key)?;
         let failed = |error| SourceError::Io { key: key.to_owned(), error };
         for directory in path.ancestors().skip(1).take_while(|path| **path != *self.root) {
@@ -100,13 +104,13 @@ impl ArchiveSource for FileSource {
         if !metadata.is_file() {
             return Err(SourceError::NotAFile(key.to_owned()));
         }
-        let too_large = |bytes| Err(SourceError::TooLarge { key: key.to_owned(), bytes });
-        if metadata.len() > OBJECT_BYTES_MAX {
+        let too_large = |bytes| Err(SourceError::TooLarge { key: key.to_owned(), bytes, most });
+        if metadata.len() > most {
             return too_large(metadata.len());
         }
         let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
         // The file may have grown since it was measured.
-        let limit = OBJECT_BYTES_MAX + 1;
+        let limit = most.saturating_add(1);
         match File::open(&path).and_then(|file| file.take(limit).read_to_end(&mut bytes)) {
             Ok(read) if u64::try_from(read).is_ok_and(|read| read < limit) => Ok(Some(bytes)),
             Ok(_) => too_large(limit),

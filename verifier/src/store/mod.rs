@@ -7,7 +7,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use ledger::limits::NOTE_BYTES;
+use ledger::layout::Artefact;
+use ledger::limits::{BUNDLE_ENTRY_BYTES, NOTE_BYTES, TILE_WIDTH};
 
 mod file;
 #[cfg(feature = "s3")]
@@ -27,7 +28,28 @@ pub const OBJECT_BYTES_MAX: u64 = 256 << 20;
 /// three years; a store that never ends its listing must not fill the auditor's memory.
 pub const OBJECTS_MAX: usize = 100_000_000;
 
-const _: () = assert!(NOTE_BYTES < 256 << 20);
+/// Largest object that is read where its key says that it is a note or a tile. Either is smaller, and so is
+/// what was appended to one by mistake: that is then found to be the wrong bytes, not left unread.
+pub const SMALL_BYTES_MAX: u64 = 1 << 20;
+
+/// Largest bundle: so many entries, each with its length before it.
+const BUNDLE_BYTES_MAX: u64 = 256 * (2 + 65_535);
+
+const _: () = assert!(NOTE_BYTES < 1 << 20);
+const _: () = assert!(BUNDLE_ENTRY_BYTES == 65_535 && TILE_WIDTH == 256);
+
+/// How many bytes are read of the object of a key: whoever can write to the store must not fill the
+/// auditor's memory with what no archive has there.
+pub fn most_bytes(key: &str) -> u64 {
+    match Artefact::parse(key) {
+        Some(Artefact::Checkpoint | Artefact::HourNote(_)) => SMALL_BYTES_MAX,
+        Some(Artefact::Manifest { .. } | Artefact::Tile { .. }) => SMALL_BYTES_MAX,
+        Some(Artefact::Bundle { .. }) => BUNDLE_BYTES_MAX,
+        Some(Artefact::HourHeads(_) | Artefact::Events { .. } | Artefact::Rollup(_)) | None => {
+            OBJECT_BYTES_MAX
+        }
+    }
+}
 
 /// How the address of an archive in an object store starts.
 const S3: &str = "s3://";
@@ -51,12 +73,14 @@ pub enum SourceError {
     #[error("`{0}` is a link or a special file; an archive holds plain files only")]
     NotAFile(String),
     /// The object is larger than any that the format knows.
-    #[error("`{key}` has {bytes} bytes, more than an object may have ({OBJECT_BYTES_MAX})")]
+    #[error("`{key}` has {bytes} bytes, more than is read there ({most})")]
     TooLarge {
         /// The key.
         key: String,
-        /// Its size.
+        /// Its size, or as much of it as was seen.
         bytes: u64,
+        /// Most that is read.
+        most: u64,
     },
     /// The listing does not end.
     #[error("the store lists more than {0} objects: no archive has so many")]
@@ -109,8 +133,23 @@ pub enum SourceError {
 ///   may be made again.
 /// - Concurrency: calls from several threads at once are fine, and so is a writer beside them.
 pub trait ArchiveSource {
-    /// The bytes of an object, or `None` where there is none of this key.
+    /// The bytes of an object, or `None` where there is none of this key. One that is larger than
+    /// [`most_bytes`] of its key is an error.
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>, SourceError>;
+
+    /// The same, where the object is no larger than so many bytes; an error where it is. A source that is not
+    /// in memory anyway holds no more than that.
+    fn get_within(&self, key: &str, most: u64) -> Result<Option<Vec<u8>>, SourceError> {
+        let object = self.get(key)?;
+        let bytes = object.as_ref().map_or(0, |object| object.len());
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        let key = || key.to_owned();
+        if bytes > most {
+            Err(SourceError::TooLarge { key: key(), bytes, most })
+        } else {
+            Ok(object)
+        }
+    }
 
     /// The keys of all objects, in byte order.
     fn list(&self) -> Result<Vec<String>, SourceError>;
@@ -125,6 +164,10 @@ pub trait ArchiveSource {
 impl<S: ArchiveSource + ?Sized> ArchiveSource for Box<S> {
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>, SourceError> {
         (**self).get(key)
+    }
+
+    fn get_within(&self, key: &str, most: u64) -> Result<Option<Vec<u8>>, SourceError> {
+        (**self).get_within(key, most)
     }
 
     fn list(&self) -> Result<Vec<String>, SourceError> {

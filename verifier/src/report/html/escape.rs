@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::report::text::turns;
+
 /// Text as it may stand in an element or in a quoted attribute.
 pub(super) fn e(text: impl ToString) -> String {
     let text = text.to_string();
@@ -18,14 +20,6 @@ pub(super) fn e(text: impl ToString) -> String {
         }
     }
     safe
-}
-
-/// Whether a character changes in which direction the text around it is shown, or separates lines.
-fn turns(c: char) -> bool {
-    let marks = ['\u{061c}', '\u{200e}', '\u{200f}', '\u{2028}', '\u{2029}', '\u{feff}'];
-    marks.contains(&c)
-        || ('\u{202a}'..='\u{202e}').contains(&c)
-        || ('\u{2066}'..='\u{2069}').contains(&c)
 }
 
 /// Escaped text in which code spans and line ends of our own pages (Markdown) are shown as such.

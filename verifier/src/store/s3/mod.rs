@@ -19,7 +19,7 @@ use object_store::aws::AmazonS3;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 
-use super::{ArchiveSource, Lock, OBJECT_BYTES_MAX, OBJECTS_MAX, S3Settings, SourceError};
+use super::{ArchiveSource, Lock, OBJECTS_MAX, S3Settings, SourceError, most_bytes};
 use engine::Engine;
 use lock::LockClient;
 use reason::{Meaning, meaning, told};
@@ -188,7 +188,7 @@ impl S3Source {
     }
 
     /// Reads an object once.
-    fn read(&self, key: &str) -> Result<Result<Option<Held>, Failed>, SourceError> {
+    fn read(&self, key: &str, most: u64) -> Result<Result<Option<Held>, Failed>, SourceError> {
         let (store, path) = (self.store(), self.path(key)?);
         let (key, silence) = (key.to_owned(), self.patience.silence);
         let request = async move {
@@ -198,8 +198,8 @@ impl S3Source {
                 Err(error) => return Err(Failed::Store(error)),
             };
             let (announced, e_tag) = (object.meta.size, object.meta.e_tag.clone());
-            let too_large = |bytes| SourceError::TooLarge { key: key.clone(), bytes };
-            if announced > OBJECT_BYTES_MAX {
+            let too_large = |bytes| SourceError::TooLarge { key: key.clone(), bytes, most };
+            if announced > most {
                 return Err(Failed::Finally(too_large(announced)));
             }
             let mut bytes = Vec::with_capacity(usize::try_from(announced).unwrap_or(0));
@@ -222,9 +222,13 @@ impl S3Source {
 
     /// An object with what the store calls this version of it; `None` where there is none.
     pub fn held(&self, key: &str) -> Result<Option<Held>, SourceError> {
+        self.held_within(key, most_bytes(key))
+    }
+
+    fn held_within(&self, key: &str, most: u64) -> Result<Option<Held>, SourceError> {
         let mut attempt = 0;
         loop {
-            let error = match self.read(key)? {
+            let error = match self.read(key, most)? {
                 Ok(held) => return Ok(held),
                 Err(Failed::Finally(error)) => return Err(error),
                 Err(Failed::Store(error)) if meaning(&error) != Meaning::Passing => {
@@ -285,6 +289,10 @@ enum Failed {
 impl ArchiveSource for S3Source {
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>, SourceError> {
         Ok(self.held(key)?.map(|held| held.bytes))
+    }
+
+    fn get_within(&self, key: &str, most: u64) -> Result<Option<Vec<u8>>, SourceError> {
+        Ok(self.held_within(key, most)?.map(|held| held.bytes))
     }
 
     fn list(&self) -> Result<Vec<String>, SourceError> {
