@@ -72,7 +72,7 @@ pub(crate) enum Second {
 }
 
 impl Second {
-    fn check(self, manifest: &ChunkManifest, object: Vec<u8>) -> Option<Finding> {
+    fn check(self, manifest: &ChunkManifest, object: Bytes) -> Option<Finding> {
         match self {
             Self::Whole => check_chunk(manifest, &object).findings.into_iter().next(),
             Self::Rows(rows) => readback::check(manifest, object, rows),

@@ -21,13 +21,13 @@ use verifier::rows::ChunkRows;
 
 /// What is wrong with an object that was read back; `None` where it is the one that its manifest speaks of, and
 /// decodes to the rows that were checked.
-pub fn check(manifest: &ChunkManifest, object: Vec<u8>, rows: Digest) -> Option<Finding> {
+pub fn check(manifest: &ChunkManifest, object: Bytes, rows: Digest) -> Option<Finding> {
     if ObjectDigest::of(&object) != manifest.digest {
         return Some(Finding::new(Check::ObjectDigest, Place::chunk(manifest)));
     }
     let mut pass = Pass::new(manifest);
     let ChunkManifest { origin, workspace, .. } = manifest;
-    let decoded = ChunkRows::open(Bytes::from(object), origin, workspace, manifest.rows());
+    let decoded = ChunkRows::open(object, origin, workspace, manifest.rows());
     let decoded = match decoded {
         Ok(decoded) => decoded,
         Err(error) => return Some(unreadable(manifest, &error)),

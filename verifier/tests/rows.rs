@@ -434,7 +434,7 @@ fn the_golden_archive_is_read_and_says_what_its_payloads_say() {
             let event = payload::scan(payload, &manifest.workspace, &Rules::ceiling()).unwrap();
             assert_eq!(Derived::of(&event).difference(&row.derived), None);
             assert_eq!(*event.event_id.as_bytes(), row.event_id);
-            assert_eq!(ledger::hash::Digest::of(payload).as_bytes(), &row.payload_digest);
+            assert_eq!(Digest::of(payload).as_bytes(), &row.payload_digest);
             assert_eq!(row.seq, seq);
             seq += 1;
         })

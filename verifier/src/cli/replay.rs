@@ -10,7 +10,7 @@ use ledger::verify::Verdict;
 use super::policy::PolicyArgs;
 use super::staged::Staged;
 use super::verify::Bar;
-use super::{ArchiveArgs, CliError, TrustFile};
+use super::{ArchiveArgs, CliError, TrustFile, read_whole};
 use crate::replay::{self, Format, Position, ReplayError, Selection, What, WriteError, Writer};
 use crate::state::StateDirectory;
 use crate::{exit, report};

@@ -16,13 +16,14 @@ mod write;
 use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch};
+use bytes::Bytes;
 use ledger::chunk::{ChunkManifest, ObjectDigest};
 use ledger::columns::Row;
 use ledger::names::{Seq, Workspace};
 use ledger::time::Micros;
 use ledger::verify::{Audit, Check, Finding, Place, Policy, Report, Trust, Verdict};
 
-use crate::audit::{self, Progress};
+use crate::audit::{self, Progress, chunk_object, larger};
 use crate::rows::{Batch, ChunkRows, RowsError};
 use crate::state::{ResumeError, StateDirectory};
 use crate::store::{ArchiveSource, SourceError};
@@ -239,9 +240,20 @@ impl<S: ArchiveSource> Replay<'_, S> {
         if !self.progress.go_on() {
             return Err(ReplayError::Interrupted);
         }
-        let object = self.source.get(&manifest.object)?.unwrap_or_default();
-        if ObjectDigest::of(&object) != manifest.digest {
-            let finding = Finding::new(Check::ObjectDigest, Place::chunk(&manifest));
+        // No larger than it was a moment ago, and nobody else reads now: its share of room is not kept.
+        let (object, finding) = match chunk_object(self.source, &manifest) {
+            Ok(object) => {
+                let object = object.map(|(_share, object)| object).unwrap_or_default();
+                let is_same = ObjectDigest::of(&object) == manifest.digest;
+                let other = || Finding::new(Check::ObjectDigest, Place::chunk(&manifest));
+                (object, (!is_same).then(other))
+            }
+            Err(error) => match larger(&manifest, &error) {
+                Some(finding) => (Bytes::new(), Some(finding)),
+                None => return Err(error.into()),
+            },
+        };
+        if let Some(finding) = finding {
             let finding = finding.because("it was another one when it was verified a moment ago");
             return Err(ReplayError::Changed(Box::new(finding)));
         }
