@@ -32,7 +32,7 @@ check: ## Format, clippy and docs, with warnings as errors
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --quiet
 
 .PHONY: unit
-unit: tools-nextest tools-postgres tools-s3 ## Unit, property and whole-system tests
+unit: tools-nextest tools-postgres tools-redis tools-s3 ## Unit, property and whole-system tests
 	cargo nextest run --locked --workspace
 	cargo test --locked --workspace --doc --quiet
 
@@ -74,7 +74,7 @@ bench-growth: tools-postgres $(VENV)/.ready bench-build ## Measure what an event
 	"$(CARGO_TARGET_DIR)/release/tally-bench" --rounds 1 --growth 20 --ids v4 --seal 100000
 
 .PHONY: bench-queue
-bench-queue: tools-postgres $(VENV)/.ready bench-build ## Measure Kafka in front of the chain beside the direct path
+bench-queue: tools-postgres tools-redis $(VENV)/.ready bench-build ## Measure Kafka and Redis in front of the chain beside the direct path
 	"$(CARGO_TARGET_DIR)/release/tally-bench" --queue-only
 
 .PHONY: bench-build
@@ -106,6 +106,10 @@ tools-nextest:
 .PHONY: tools-postgres
 tools-postgres:
 	@checks/postgres.sh
+
+.PHONY: tools-redis
+tools-redis:
+	@checks/redis.sh
 
 .PHONY: tools-s3
 tools-s3: $(TOOLS)/bin/s3s-fs $(VENV)/.ready

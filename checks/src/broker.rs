@@ -12,7 +12,7 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use ingest::queue::{Message, QueueConfig};
+use ingest::queue::{Broker as Kind, Message, QueueConfig};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -67,7 +67,7 @@ impl Broker {
 
     /// Makes the topics.
     pub async fn make_topics(&self, partitions: i32) -> Result<(), Failure> {
-        let config = QueueConfig::new(&self.servers);
+        let config = QueueConfig::new(Kind::Kafka, &self.servers);
         let admin: AdminClient<DefaultClientContext> =
             ClientConfig::new().set("bootstrap.servers", &self.servers).create()?;
         let topics =
@@ -93,6 +93,12 @@ impl Broker {
         self.child.wait().await?;
         Ok(())
     }
+}
+
+/// The settings of a queue: of Redis where `servers` is a URL, of Kafka otherwise.
+pub fn settings(servers: &str) -> QueueConfig {
+    let kind = if servers.contains("://") { Kind::Redis } else { Kind::Kafka };
+    QueueConfig::new(kind, servers)
 }
 
 fn program() -> Result<std::path::PathBuf, Failure> {
@@ -134,7 +140,7 @@ impl Mock {
         let thread = std::thread::spawn(move || {
             let made = || {
                 let cluster = MockCluster::new(brokers)?;
-                let config = QueueConfig::new("");
+                let config = QueueConfig::new(Kind::Kafka, "");
                 cluster.create_topic(&config.topic, partitions, brokers)?;
                 cluster.create_topic(&config.dead_letters, 1, brokers)?;
                 Ok::<_, rdkafka::error::KafkaError>(cluster)
@@ -148,7 +154,7 @@ impl Mock {
                 }
             };
             let _ = tell.send(Ok(cluster.bootstrap_servers()));
-            let topic = QueueConfig::new("").topic;
+            let topic = QueueConfig::new(Kind::Kafka, "").topic;
             while let Ok((order, reply)) = taken.recv() {
                 let done = match order {
                     Order::Down(broker) => cluster.broker_down(broker),
@@ -231,7 +237,7 @@ impl Stranger {
             .set("bootstrap.servers", servers)
             .set("message.max.bytes", "20000000")
             .create()?;
-        Ok(Self { producer, topic: QueueConfig::new(servers).topic })
+        Ok(Self { producer, topic: QueueConfig::new(Kind::Kafka, servers).topic })
     }
 
     /// Puts a message into a partition; gives its offset.

@@ -24,6 +24,7 @@ pub mod oracle;
 pub mod play;
 pub mod postgres;
 pub mod proxy;
+pub mod redis;
 pub mod rig;
 pub mod service;
 pub mod store;

@@ -32,7 +32,7 @@ use crate::http::room::Room;
 use crate::http::tls::{Tls, TlsError};
 use crate::http::{self, App};
 use crate::metrics::Metrics;
-use crate::queue::kafka::KafkaSettingsError;
+use crate::queue::QueueSettingsError;
 use crate::queue::run::Consuming;
 use crate::sealed::{self, SealedError};
 use crate::store::{self, StoreError};
@@ -65,7 +65,7 @@ pub enum StartError {
     Sealed(#[from] SealedError),
     /// The queue's settings.
     #[error(transparent)]
-    Queue(#[from] KafkaSettingsError),
+    Queue(#[from] QueueSettingsError),
     /// Certificate or key.
     #[error(transparent)]
     Tls(#[from] TlsError),

@@ -1,7 +1,7 @@
-//! Kafka between API and chain, beside the direct path in the same run.
+//! Kafka, and Redis, between API and chain, beside the direct path in the same run.
 //!
-//! One process serves and consumes; the broker is a program of its own that keeps what it has in memory,
-//! on the same cores. So this shows what a queue costs and how it spreads over partitions, not what a
+//! One process serves and consumes; the broker of Kafka is a program of its own that keeps what it has in
+//! memory, that of Redis has each message on disk before it answers; both are on the same cores. So this shows what a queue costs and how it spreads over partitions, not what a
 //! cluster takes.
 
 use std::io::Write;
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::load::{Manner, Pace};
 use super::{Bench, CLIENTS, Options, load, number, rows, whole};
 use crate::broker::Broker;
+use crate::redis::Redis;
 use crate::rig::Failure;
 
 /// Numbers of partitions that are measured.
@@ -42,25 +43,39 @@ pub(super) async fn run(options: &Options, out: &mut impl Write) -> Result<(), F
     for (partitions, seed) in PARTITIONS.into_iter().zip(501..) {
         let directory = tempfile::tempdir()?;
         let broker = Broker::start(directory.path(), partitions).await?;
-        let queue = [
-            "serve",
-            "--queue-kind",
-            "kafka",
-            "--queue-servers",
-            &broker.servers,
-            "--queue-consume",
-        ];
-        let mut bench = Bench::start_with(options, seed, &queue).await?;
-        // The group has given out its partitions once each workspace is recorded.
-        let warm = bench.load.requests(options.workspaces * options.batch, options.batch);
-        load::closed(&bench.base, warm, 1, Manner::Waits).await?;
-        let half = direct.chained / 2.0;
-        let seen = measure(&mut bench, options, Manner::Queued, Some(half)).await?;
-        bench.service.stop().await?;
+        let queue = ["--queue-kind", "kafka", "--queue-servers", &broker.servers];
+        let seen = queued(options, seed, &queue, &direct).await?;
         line(out, &format!("Kafka, {partitions} partitions"), &seen, &direct)?;
         out.flush()?;
     }
+    for (partitions, seed) in PARTITIONS.into_iter().zip(511..) {
+        let directory = tempfile::tempdir()?;
+        let redis = Redis::start(directory.path()).await?;
+        let number = partitions.to_string();
+        let queue = ["--queue-kind", "redis", "--queue-servers", &redis.url];
+        let queue = [&queue[..], &["--queue-partitions", &number]].concat();
+        let seen = queued(options, seed, &queue, &direct).await?;
+        line(out, &format!("Redis, {partitions} partitions"), &seen, &direct)?;
+        out.flush()?;
+    }
     Ok(())
+}
+
+/// Measures with a queue of these settings.
+async fn queued(
+    options: &Options,
+    seed: u64,
+    queue: &[&str],
+    direct: &Seen,
+) -> Result<Seen, Failure> {
+    let arguments = [&["serve", "--queue-consume"], queue].concat();
+    let mut bench = Bench::start_with(options, seed, &arguments).await?;
+    // The group has given out its partitions once each workspace is recorded.
+    let warm = bench.load.requests(options.workspaces * options.batch, options.batch);
+    load::closed(&bench.base, warm, 1, Manner::Waits).await?;
+    let seen = measure(&mut bench, options, Manner::Queued, Some(direct.chained / 2.0)).await?;
+    bench.service.stop().await?;
+    Ok(seen)
 }
 
 /// `half`: events per second of half the load; half of what is seen where it is not given.

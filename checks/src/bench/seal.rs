@@ -26,7 +26,7 @@ use verifier::rows::properties;
 use verifier::store::FileSource;
 
 use super::load::Manner;
-use super::verify::{self, Verified};
+use super::verify::{self, Audited};
 use super::{Bench, CLIENTS, Options, load, machine, number};
 use crate::rig::{Failure, HandClock, Rig};
 use crate::service::base;
@@ -50,7 +50,7 @@ struct Size {
     object_bytes: f64,
     /// The Parquet writer alone, on the same rows.
     writer_seconds: f64,
-    verified: Vec<Verified>,
+    audited: Audited,
     restore_seconds: f64,
 }
 
@@ -82,8 +82,8 @@ pub(super) async fn run(
         seen.push(size);
     }
     table(&seen, out)?;
-    let verified = seen.into_iter().map(|size| (size.events, size.payload_bytes, size.verified));
-    verify::table(&verified.collect::<Vec<_>>(), out)?;
+    let audited = seen.into_iter().map(|size| (size.events, size.payload_bytes, size.audited));
+    verify::table(&audited.collect::<Vec<_>>(), out)?;
     column_table(&columns, out)
 }
 
@@ -129,7 +129,7 @@ async fn measure(
             return Err(format!("the archive cannot be kept in {}", keep.display()).into());
         }
     }
-    let verified = verify::verify(&options.programs, rig, &objects, report.events).await?;
+    let audited = verify::audit(&options.programs, rig, &objects, report.events).await?;
 
     let url = rig.postgres.database()?;
     ingest::store::migrate(&url, &rig.origin).await?;
@@ -164,7 +164,7 @@ async fn measure(
         payload_bytes: number(usize::try_from(payload_bytes)?),
         object_bytes,
         writer_seconds,
-        verified,
+        audited,
         restore_seconds,
     })
 }

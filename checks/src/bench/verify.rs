@@ -26,21 +26,44 @@ pub(super) struct Verified {
     pub(super) sha256: f64,
 }
 
-/// Verifies the archive of a rig by the program that auditors run, once on one core and once on two.
-pub(super) async fn verify(
+/// What replaying all entries in one format came to on two cores, in seconds.
+pub(super) struct Replayed {
+    format: &'static str,
+    seconds: f64,
+    peak_mib: f64,
+}
+
+/// What an auditor's program came to.
+pub(super) struct Audited {
+    pub(super) verified: Vec<Verified>,
+    pub(super) replayed: Vec<Replayed>,
+}
+
+/// Verifies the archive of a rig by the program that auditors run, once on one core and once on two; and
+/// replays it in each format.
+pub(super) async fn audit(
     programs: &Path,
     rig: &Rig,
     objects: &[PathBuf],
     events: u64,
-) -> Result<Vec<Verified>, Failure> {
-    let mut seen = Vec::new();
+) -> Result<Audited, Failure> {
+    let mut verified = Vec::new();
     for cores in [1, 2] {
-        let (seconds, peak_mib) = ours(programs, rig, cores).await?;
+        let (seconds, peak_mib) = ours(programs, rig, cores, &["verify"]).await?;
         let duckdb = duckdb(rig, cores, events).await?;
         let sha256 = sha256(objects, cores)?;
-        seen.push(Verified { cores, seconds, peak_mib, duckdb, sha256 });
+        verified.push(Verified { cores, seconds, peak_mib, duckdb, sha256 });
     }
-    Ok(seen)
+    let mut replayed = Vec::new();
+    for format in ["ndjson", "arrow", "parquet"] {
+        let directory = tempfile::tempdir_in(&rig.directory)?;
+        let out = directory.path().join("entries");
+        let out = out.to_str().ok_or("a path in UTF-8")?;
+        let arguments = ["replay", "--format", format, "--out", out];
+        let (seconds, peak_mib) = ours(programs, rig, 2, &arguments).await?;
+        replayed.push(Replayed { format, seconds, peak_mib });
+    }
+    Ok(Audited { verified, replayed })
 }
 
 /// A program that may use the first so many cores.
@@ -51,15 +74,22 @@ fn on(cores: usize) -> Command {
     command
 }
 
-async fn ours(programs: &Path, rig: &Rig, cores: usize) -> Result<(f64, f64), Failure> {
+async fn ours(
+    programs: &Path,
+    rig: &Rig,
+    cores: usize,
+    arguments: &[&str],
+) -> Result<(f64, f64), Failure> {
     let start = Instant::now();
     let mut child = on(cores)
         .arg(programs.join("tally-verify"))
-        .args(["verify", "--any-age", "--archive"])
+        .args(arguments)
+        .args(["--any-age", "--archive"])
         .arg(rig.archive())
         .arg("--trust")
         .arg(rig.trust())
         .stdout(Stdio::null())
+        .stderr(Stdio::null())
         .spawn()?;
     let pid = child.id().ok_or("a process")?;
     let mut peak = 0.0;
@@ -68,7 +98,7 @@ async fn ours(programs: &Path, rig: &Rig, cores: usize) -> Result<(f64, f64), Fa
             return if status.success() {
                 Ok((start.elapsed().as_secs_f64(), peak))
             } else {
-                Err(format!("verifying: {status}").into())
+                Err(format!("{arguments:?}: {status}").into())
             };
         }
         peak = machine::peak_mib(pid).unwrap_or(peak);
@@ -130,7 +160,7 @@ fn payloads(object: Bytes) -> Result<Vec<Vec<u8>>, Failure> {
 
 /// The table of what was seen, for ledgers of these sizes.
 pub(super) fn table(
-    sizes: &[(f64, f64, Vec<Verified>)],
+    sizes: &[(f64, f64, Audited)],
     out: &mut impl std::io::Write,
 ) -> Result<(), Failure> {
     writeln!(
@@ -139,8 +169,8 @@ pub(super) fn table(
          | bare SHA-256 of the payloads, events/s | ratio | memory of the verifier, MiB |\n\
          |---|---|---|---|---|---|---|---|---|"
     )?;
-    for (events, payload_bytes, verified) in sizes {
-        for Verified { cores, seconds, peak_mib, duckdb, sha256 } in verified {
+    for (events, payload_bytes, audited) in sizes {
+        for Verified { cores, seconds, peak_mib, duckdb, sha256 } in &audited.verified {
             writeln!(
                 out,
                 "| {events:.0} | {cores} | {:.0} | {:.1} | {:.0} | {:.0} % | {:.0} | {:.0} % | {peak_mib:.0} |",
@@ -151,6 +181,15 @@ pub(super) fn table(
                 events / sha256,
                 100.0 * sha256 / seconds,
             )?;
+        }
+    }
+    writeln!(
+        out,
+        "\n| events | replayed as | events/s, verifying included | memory, MiB |\n|---|---|---|---|"
+    )?;
+    for (events, _, audited) in sizes {
+        for Replayed { format, seconds, peak_mib } in &audited.replayed {
+            writeln!(out, "| {events:.0} | {format} | {:.0} | {peak_mib:.0} |", events / seconds)?;
         }
     }
     Ok(())

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use checks::broker;
 use clap::{Parser, ValueEnum};
 use ingest::access::AdminTokens;
 use ingest::chain::{Probe, Step};
 use ingest::config::ConsumerConfig;
-use ingest::queue::QueueConfig;
 use ingest::queue::node::RunningNode;
 use ingest::{Config, Service, SystemClock, keyfile};
 use ledger::names::Origin;
@@ -47,6 +47,15 @@ struct Cli {
     /// Consumer group; that of the defaults where it is not given.
     #[arg(long)]
     queue_group: Option<String>,
+    /// Streams of Redis that submissions lie in.
+    #[arg(long, default_value_t = 8)]
+    queue_partitions: i32,
+    /// Replicas of Redis that must have a submission.
+    #[arg(long, default_value_t = 0)]
+    queue_replicas: u32,
+    /// Recorded messages that each stream of Redis keeps.
+    #[arg(long, default_value_t = 1_000)]
+    queue_keep: u32,
     /// How long the broker may take to store a submission, in seconds.
     #[arg(long, default_value_t = 10)]
     queue_put_timeout: u64,
@@ -106,9 +115,12 @@ async fn serve(cli: Cli) -> Result<(), Box<dyn Error>> {
     config.listen = cli.listen;
     let abort = Abort { step: cli.abort_at, passage: cli.passage, passed: AtomicU64::new(0) };
     let mut terminated = signal(SignalKind::terminate())?;
-    config.broker = cli.queue_servers.as_deref().map(QueueConfig::new);
+    config.broker = cli.queue_servers.as_deref().map(broker::settings);
     if let Some(broker) = &mut config.broker {
         broker.put_timeout = Duration::from_secs(cli.queue_put_timeout);
+        broker.partitions = cli.queue_partitions;
+        broker.replicas = cli.queue_replicas;
+        broker.keep = cli.queue_keep;
         broker.consume = cli.part == Part::Both;
         broker.group = cli.queue_group.unwrap_or(std::mem::take(&mut broker.group));
         // Sooner than an operator would: tests wait for it.

@@ -12,6 +12,7 @@
 
 mod command;
 mod formats;
+mod once;
 mod replay;
 mod resume;
 

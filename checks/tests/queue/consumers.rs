@@ -6,16 +6,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use checks::broker::Mock;
+use checks::broker::{self, Mock};
 use checks::crowd::{Crowd, long, now};
 use checks::forge::Random;
 use checks::service::{Process, free_address};
 use ingest::SystemClock;
 use ingest::chain::{Probe, Step};
 use ingest::config::ConsumerConfig;
+use ingest::queue::consume;
 use ingest::queue::consume::State;
 use ingest::queue::node::RunningNode;
-use ingest::queue::{QueueConfig, consume};
 use tokio::process::Command;
 
 use crate::print;
@@ -41,10 +41,15 @@ const LANES: usize = 4;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn row_12_consumers_are_killed_at_every_step() {
-    let kills_a_step = if long() { 60 } else { 12 };
-    let mut crowd = Crowd::new().await;
     let mock = Mock::start(1, 2).unwrap();
-    let (serving, base) = start(&crowd, &mock.servers, "serve", &[]).await;
+    killed_at_every_step(&mut Crowd::new().await, &mock.servers, "2.1 row 12").await;
+}
+
+/// On a queue with two partitions.
+pub async fn killed_at_every_step(crowd: &mut Crowd, servers: &str, row: &str) {
+    let kills_a_step = if long() { 60 } else { 12 };
+    let partitions = ["--queue-partitions", "2"];
+    let (serving, base) = start(crowd, servers, "serve", &partitions).await;
     let workers = crowd.open(&base, 4, 2).await;
     let shift = crowd.work(&base, workers, 10);
 
@@ -68,8 +73,9 @@ async fn row_12_consumers_are_killed_at_every_step() {
             let passage = passage.to_string();
             let arguments =
                 ["--abort-at", step.name(), "--passage", &passage, "--queue-group", &group];
+            let arguments = [&arguments[..], &partitions].concat();
             let address = free_address().unwrap();
-            let mut process = begin(&crowd, &mock.servers, "consume", &arguments, address);
+            let mut process = begin(crowd, servers, "consume", &arguments, address);
             let ended = tokio::time::timeout(PATIENCE * 2, async {
                 loop {
                     match process.ended().await {
@@ -87,7 +93,7 @@ async fn row_12_consumers_are_killed_at_every_step() {
     let lanes: Vec<_> = (0..LANES).map(lane).collect();
     futures_util::future::join_all(lanes).await;
 
-    let (consuming, _) = start(&crowd, &mock.servers, "consume", &[]).await;
+    let (consuming, _) = start(crowd, servers, "consume", &partitions).await;
     let acked = shift.end().await.acked;
     consuming.stop().await.unwrap();
     serving.stop().await.unwrap();
@@ -98,7 +104,7 @@ async fn row_12_consumers_are_killed_at_every_step() {
         .await
         .unwrap();
     print(&format!(
-        "2.1 row 12: {kills} kills ({} steps x {kills_a_step}), {claims} claims, {acked} acked, {figures}",
+        "{row}: {kills} kills ({} steps x {kills_a_step}), {claims} claims, {acked} acked, {figures}",
         STEPS.len()
     ));
 }
@@ -112,12 +118,16 @@ async fn signal(process: &Process, signal: &str) {
 /// group waits and wakes up again; others come.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn row_12_consumers_come_and_go_under_load() {
-    let mut crowd = Crowd::new().await;
     let mock = Mock::start(2, 8).unwrap();
-    let (serving, base) = start(&crowd, &mock.servers, "serve", &[]).await;
+    come_and_go(&mut Crowd::new().await, &mock.servers, "2.1 row 12").await;
+}
+
+/// On a queue with eight partitions.
+pub async fn come_and_go(crowd: &mut Crowd, servers: &str, row: &str) {
+    let (serving, base) = start(crowd, servers, "serve", &[]).await;
     let workers = crowd.open(&base, 8, 1).await;
     let shift = crowd.work(&base, workers, 10);
-    let consumer = async || start(&crowd, &mock.servers, "consume", &[]).await.0;
+    let consumer = async || start(crowd, servers, "consume", &[]).await.0;
     let (one, two, three) = tokio::join!(consumer(), consumer(), consumer());
     shift.more(200).await;
 
@@ -147,9 +157,7 @@ async fn row_12_consumers_come_and_go_under_load() {
         .unwrap();
     assert!(owners >= 2, "partitions changed hands");
     let figures = crowd.held().await;
-    print(&format!(
-        "2.1 row 12: 5 consumers come and go, one as a zombie, {acked} acked, {figures}"
-    ));
+    print(&format!("{row}: 5 consumers come and go, one as a zombie, {acked} acked, {figures}"));
 }
 
 /// Sleeps at a step, once, until it is told to go on.
@@ -174,7 +182,7 @@ impl Probe for Sleeper {
 /// The settings of a consumer in this process.
 fn config(crowd: &Crowd, servers: &str, group: &str) -> ConsumerConfig {
     let service = crowd.rig.config(&crowd.rig.postgres.url()).unwrap();
-    let mut broker = QueueConfig::new(servers);
+    let mut broker = broker::settings(servers);
     broker.group = group.to_owned();
     ConsumerConfig {
         origin: service.origin,

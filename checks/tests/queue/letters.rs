@@ -35,17 +35,19 @@ fn without(message: &Message, name: &str) -> Message {
     bare
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_14_poison_is_set_aside_with_the_reason_and_the_partition_goes_on() {
-    let mut crowd = Crowd::new().await;
-    let broker = Broker::start(&crowd.rig.directory, PARTITIONS).await.unwrap();
-    let (process, base) = start(&crowd, &broker.servers, "both", &[]).await;
-    let mut worker = crowd.open(&base, 1, 1).await.remove(0);
-    admit(&crowd, &worker.workspace).await;
-    let desk = crowd.desk(&base);
-    let partition = partition_of(worker.workspace.as_str(), PARTITIONS);
-    let stranger = Stranger::new(&broker.servers).unwrap();
+/// Messages that cannot be recorded, and one that can.
+pub struct Poison {
+    /// A submission that is in order, and its message.
+    pub good: Submission,
+    pub whole: Message,
+    /// Signed by a key that nobody knows; signed for other events.
+    pub unknown: Submission,
+    pub forged: Submission,
+    /// The poison, each with the reason why it is refused.
+    pub messages: Vec<(&'static str, Message)>,
+}
 
+pub fn poison(worker: &mut Worker) -> Poison {
     let good = worker.work(3, now());
     let whole = message(&good);
     let mut unknown = Worker::new(&worker.origin, &worker.workspace, "stranger", 99);
@@ -57,7 +59,7 @@ async fn row_14_poison_is_set_aside_with_the_reason_and_the_partition_goes_on() 
     let mut elsewhere = message(&worker.work(1, now()));
     elsewhere.key = "acme/../other".into();
     let big = Message { value: vec![b'x'; 10_000_000].into(), ..whole.clone() };
-    let poison: Vec<(&str, Message)> = vec![
+    let messages = vec![
         ("bad-header", Message { key: "".into(), headers: Vec::new(), value: vec![0; 300].into() }),
         ("bad-header", without(&whole, "tally-format").with("tally-format", "2")),
         ("bad-header", without(&whole, "tally-signature")),
@@ -73,6 +75,21 @@ async fn row_14_poison_is_set_aside_with_the_reason_and_the_partition_goes_on() 
         ("too-large", Message { value: vec![b'x'; 7_500_000].into(), ..whole.clone() }),
         ("unknown-key", message(&unknown)),
     ];
+    Poison { good, whole, unknown, forged, messages }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_14_poison_is_set_aside_with_the_reason_and_the_partition_goes_on() {
+    let mut crowd = Crowd::new().await;
+    let broker = Broker::start(&crowd.rig.directory, PARTITIONS).await.unwrap();
+    let (process, base) = start(&crowd, &broker.servers, "both", &[]).await;
+    let mut worker = crowd.open(&base, 1, 1).await.remove(0);
+    admit(&crowd, &worker.workspace).await;
+    let desk = crowd.desk(&base);
+    let partition = partition_of(worker.workspace.as_str(), PARTITIONS);
+    let stranger = Stranger::new(&broker.servers).unwrap();
+
+    let Poison { good, whole, unknown, forged, messages: poison } = poison(&mut worker);
     for (_, message) in &poison {
         stranger.put(partition, message).await.unwrap();
     }

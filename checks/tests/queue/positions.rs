@@ -15,7 +15,13 @@ use crate::print;
 use crate::world::{PATIENCE, command, metric, start, start_at, told};
 
 async fn move_position(pool: &PgPool, partition: i32, to: Option<i64>) {
-    sqlx::query("SELECT move_queue_position('kafka:tally-submissions', $1, $2, $3, 'a test')")
+    move_in(pool, "kafka:tally-submissions", partition, to).await;
+}
+
+/// Moves the position of a queue by this name.
+pub async fn move_in(pool: &PgPool, queue: &str, partition: i32, to: Option<i64>) {
+    sqlx::query("SELECT move_queue_position($1, $2, $3, $4, 'a test')")
+        .bind(queue)
         .bind(partition)
         .bind(to)
         .bind(to.map(|_| 0_i64))
@@ -25,7 +31,7 @@ async fn move_position(pool: &PgPool, partition: i32, to: Option<i64>) {
 }
 
 /// Waits until a service says that it is not ready, for this reason.
-async fn unready(base: &str, reason: &str) {
+pub async fn unready(base: &str, reason: &str) {
     let start = Instant::now();
     loop {
         let (code, body) = told(reqwest::get(format!("{base}/readyz")).await.unwrap()).await;

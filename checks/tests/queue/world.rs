@@ -117,7 +117,7 @@ pub async fn command(
     let output = Command::new(tally("tally-ingest"))
         .args(arguments)
         .env("TALLY_DATABASE_URL", url)
-        .env("TALLY_QUEUE_KIND", "kafka")
+        .env("TALLY_QUEUE_KIND", if servers.contains("://") { "redis" } else { "kafka" })
         .env("TALLY_QUEUE_SERVERS", servers)
         .output()
         .await

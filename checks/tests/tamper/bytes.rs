@@ -1,7 +1,10 @@
 //! Changes by someone without any key: bytes and whole objects.
 
+use std::collections::BTreeMap;
 use std::mem::{Discriminant, discriminant};
+use std::path::Path;
 
+use checks::crowd::long;
 use checks::forge::{Archive, COLUMNS, Content, alter, golden};
 use ledger::layout::Artefact;
 use ledger::verify::{Check, Finding};
@@ -45,7 +48,8 @@ fn kind(key: &str) -> Option<Discriminant<Artefact>> {
 fn a_flipped_bit_is_found_in_the_object_that_has_it() {
     let (archive, _) = golden();
     let flips = (any::<Index>(), any::<Index>(), 0_u32..8);
-    runner(500)
+    let count = if long() { 20_000 } else { 500 };
+    runner(count)
         .run(&flips, |(object, offset, bit)| {
             let mut changed = archive.clone();
             let key = key_of(&archive, object);
@@ -56,6 +60,37 @@ fn a_flipped_bit_is_found_in_the_object_that_has_it() {
             Ok(())
         })
         .unwrap();
+    tell(&format!("2.4 row 45: {count} flips, all found in the object that has them"));
+}
+
+fn tell(line: &str) {
+    checks::figures::tell(Path::new(env!("CARGO_TARGET_TMPDIR")), line).unwrap();
+}
+
+/// FAULTS row 47: the last object of each kind, cut behind any byte; the last chunk behind every one in the
+/// long run.
+#[test]
+fn row_47_the_last_objects_cut_at_every_byte() {
+    let (archive, _) = golden();
+    let mut last = BTreeMap::new();
+    for key in archive.keys() {
+        last.insert(
+            Artefact::parse(key).map(|artefact| format!("{:?}", discriminant(&artefact))),
+            key,
+        );
+    }
+    let mut cuts = 0;
+    for key in last.into_values() {
+        let whole = &archive.0[key];
+        let step = if whole.len() < 2_000 || long() { 1 } else { 61 };
+        for length in (0..whole.len()).step_by(step) {
+            let mut changed = archive.clone();
+            changed.0.insert(key.to_owned(), whole[..length].to_vec());
+            assert_located(&changed, &[key], &format!("{key} cut to {length} bytes"));
+            cuts += 1;
+        }
+    }
+    tell(&format!("2.4 row 47: {cuts} cuts of the last objects, all found"));
 }
 
 /// FAULTS row 47, for an archive without keys: every object cut anywhere, or made longer.

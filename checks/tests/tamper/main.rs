@@ -1,7 +1,7 @@
 //! Every single change to an archive is found, and found where it is.
 //!
 //! Here: changes without any key ([`bytes`]), with the seal key to rows ([`rows`]) and to the log
-//! ([`log`]); what no archive can show by itself ([`limits`]); that nothing is found where nothing
+//! ([`log`]); both in archives of any shape ([`random`]); what no archive can show by itself ([`limits`]); that nothing is found where nothing
 //! was changed ([`untouched`], [`nothing_false`]).
 #![expect(
     clippy::unwrap_used,
@@ -15,6 +15,7 @@ mod kept;
 mod limits;
 mod log;
 mod nothing_false;
+mod random;
 mod rows;
 mod untouched;
 

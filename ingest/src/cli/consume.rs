@@ -16,10 +16,9 @@ use super::{CliError, print};
 use crate::chain::NoProbe;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Settings;
-use crate::queue::kafka::{self, Producer};
 use crate::queue::letter::{KeptLetter, read_headers};
 use crate::queue::node::RunningNode;
-use crate::queue::{Position, Queue as _, Topic};
+use crate::queue::{self, Position, Topic};
 use crate::store;
 use crate::store::queue::{PositionRow, Wanted};
 use crate::telemetry::Telemetry;
@@ -65,8 +64,8 @@ pub(super) struct MoveArgs {
     /// The partition
     #[arg(long)]
     partition: i32,
-    /// The last message that is to be passed over: its offset
-    #[arg(long, value_name = "OFFSET", required_unless_present = "to_beginning")]
+    /// The last message that is to be passed over: its number (of Kafka its offset)
+    #[arg(long, value_name = "NUMBER", required_unless_present = "to_beginning")]
     behind: Option<i64>,
     /// Read the partition from its beginning
     #[arg(long, conflicts_with = "behind")]
@@ -174,23 +173,24 @@ fn time(micros: i64) -> String {
 
 pub(super) async fn move_position(args: MoveArgs) -> Result<(), CliError> {
     let settings = args.settings.with_file()?;
-    let queue = settings.queue()?.name();
+    let name = settings.queue()?.name();
     if args.behind.is_some_and(|behind| behind < 0) {
-        return Err(usage("--behind: an offset is 0 or more"));
+        return Err(usage("--behind: a message's number is 0 or more"));
     }
     let behind = match args.behind {
         Some(behind) => Some(behind),
         // What is gone from the topic is passed over on record, too.
-        None => kafka::beginning(&settings.queue()?, args.partition, Duration::from_secs(PATIENCE))
-            .map_err(|error| ClientError::NoAnswer { seconds: PATIENCE, last: error.to_string() })?
+        None => queue::beginning(settings.queue()?, args.partition, Duration::from_secs(PATIENCE))
+            .await
+            .map_err(|last| ClientError::NoAnswer { seconds: PATIENCE, last })?
             .checked_sub(1)
             .filter(|behind| *behind >= 0),
     };
     let to = behind.map(|major| Position { major, minor: 0 });
     let pool = store::owner(settings.database_url()?)?;
-    store::queue::move_position(&pool, &queue, args.partition, to, &args.reason).await?;
+    store::queue::move_position(&pool, &name, args.partition, to, &args.reason).await?;
     let from = to.map_or("its beginning".to_owned(), |to| format!("behind message {to}"));
-    Ok(print(format_args!("partition {} of {queue} is read from {from}", args.partition))?)
+    Ok(print(format_args!("partition {} of {name} is read from {from}", args.partition))?)
 }
 
 fn summary(letter: &KeptLetter) -> Value {
@@ -275,7 +275,7 @@ pub(super) async fn retry(args: RetryArgs) -> Result<(), CliError> {
         letters.push((id, message));
     }
     let most = letters.iter().map(|(_, message)| message.bytes()).max().unwrap_or(0);
-    let producer = Producer::new(&config, most)
+    let producer = queue::open(&config, most)
         .map_err(|error| CliError::Start(crate::service::StartError::Queue(error)))?;
     for (id, message) in letters {
         producer.put(Topic::Submissions, &message).await.map_err(|error| {

@@ -114,8 +114,8 @@ impl Settings {
     pub fn queue(&self) -> Result<QueueConfig, ConfigError> {
         let queue = self.queue_settings.clone().into_config()?;
         queue.ok_or(ConfigError::Queue(
-            "`queue.kind` is `direct`: there is no queue. Set it to `kafka`, in tally.toml or as \
-             TALLY_QUEUE_KIND",
+            "`queue.kind` is `direct`: there is no queue. Set it to `kafka` or `redis`, in \
+             tally.toml or as TALLY_QUEUE_KIND",
         ))
     }
 

@@ -25,11 +25,10 @@ use super::error::{Kind, Problem};
 use crate::accept::{Limits, Submission};
 use crate::chain::plan::Verdict;
 use crate::chain::{Committer, Recorded, Step};
-use crate::queue::kafka::Producer;
 use crate::queue::message::TRACE_HEADERS;
 use crate::queue::outcomes::{Outcome, Outcomes};
 use crate::queue::run::{self, Consuming};
-use crate::queue::{Consumer, Message, Queue, QueueConfig, Topic};
+use crate::queue::{self, Consumer, Message, Queue, QueueConfig, Topic};
 use crate::service::StartError;
 use crate::store;
 use crate::telemetry::span;
@@ -102,7 +101,7 @@ impl Queueing {
         limits: &Limits,
         committer: &Committer,
     ) -> Result<Started, StartError> {
-        let queue: Arc<dyn Queue> = Arc::new(Producer::new(config, limits.max_body_bytes())?);
+        let queue = queue::open(config, limits.max_body_bytes())?;
         let pool = store::writers(database_url, run::CONNECTIONS + ASKERS)?;
         let consuming = if config.consume {
             Some(Consuming::start(run::Parts {

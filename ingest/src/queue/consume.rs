@@ -3,7 +3,7 @@
 //! Here: what a source asks for when a partition comes to it or is taken away, the letters that go to
 //! the dead-letter topic, and what `/readyz` and the metrics say. A claim in the database decides who may
 //! record a partition: a broker may give it to two consumers for a while, or to one that has slept. Not
-//! here: reading from the broker ([`crate::queue::kafka`]), and recording ([`crate::queue::worker`]).
+//! here: reading from the broker ([`crate::queue::kafka`], [`crate::queue::redis`]), and recording ([`crate::queue::worker`]).
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,14 +24,14 @@ use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::store::{self, StoreError};
 
-/// How often letters are looked for that are not on the dead-letter topic yet.
+/// How often letters are looked for that are not on the dead-letter topic yet, and claims that were lost.
 const POST: Duration = Duration::from_secs(5);
 /// Letters that are sent in one go.
 const LETTERS: i64 = 100;
 /// How long a partition that somebody else has claimed is left alone before it is claimed again.
 const YIELD: Duration = Duration::from_secs(5);
 /// How often a partition that is stopped is looked at again: an operator may have gone over a gap.
-const LOOK: Duration = Duration::from_secs(20);
+const LOOK: Duration = Duration::from_secs(10);
 
 /// What is known of a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,8 +59,12 @@ pub enum State {
 #[derive(Debug)]
 struct Partition {
     state: State,
+    /// Which claim on it this consumer has.
+    epoch: i64,
     feed: Arc<Feed>,
     working: Option<JoinHandle<()>>,
+    /// The first message that was to be read.
+    from: i64,
     /// The last message that is recorded.
     last: Option<Position>,
     /// The first message that the broker will give next: its end.
@@ -116,19 +120,20 @@ impl Consumer {
         store::queue::claim(&self.pool, &self.name, partition, &self.owner, now).await
     }
 
-    /// Begins to work on a partition, and gives what its messages go into.
+    /// Begins to work on a partition from message `from` on, and gives what its messages go into.
     pub fn begin(
         self: &Arc<Self>,
         tools: Tools,
         claim: store::queue::Claim,
         track: Track,
+        from: i64,
     ) -> Arc<Feed> {
         let feed = Arc::new(Feed::default());
-        let number = claim.partition;
+        let (number, epoch) = (claim.partition, claim.epoch);
         let (consumer, worked) = (Arc::clone(self), Arc::clone(&feed));
         let last = track.last();
         let mut partitions = self.lock();
-        tracing::info!(queue = %self.name, partition = number, epoch = claim.epoch, "claimed");
+        tracing::info!(queue = %self.name, partition = number, epoch, "claimed");
         let working = tokio::spawn(async move {
             // In a task of its own: a panic there ends it, and not what is known of the partition.
             let worker = tokio::spawn(work(tools, claim, Arc::clone(&worked), track));
@@ -138,8 +143,10 @@ impl Consumer {
         let state = State::Working { waits: None };
         let began = Partition {
             state,
+            epoch,
             feed: Arc::clone(&feed),
             working: Some(working),
+            from,
             last,
             end: None,
             accepted: None,
@@ -156,8 +163,10 @@ impl Consumer {
         let mut partitions = self.lock();
         let stopped = partitions.entry(partition).or_insert_with(|| Partition {
             state: State::Working { waits: None },
+            epoch: 0,
             feed: Arc::default(),
             working: None,
+            from: 0,
             last: None,
             end: None,
             accepted: None,
@@ -273,7 +282,7 @@ impl Consumer {
         let partitions = self.lock();
         let mut behind = Vec::with_capacity(partitions.len());
         for (number, partition) in &*partitions {
-            let next = partition.last.map_or(0, |last| last.major.saturating_add(1));
+            let next = partition.last.map_or(partition.from, |last| last.major.saturating_add(1));
             let messages = partition.end.map(|end| end.saturating_sub(next).max(0));
             let seconds = match (messages, partition.accepted) {
                 (Some(0) | None, _) | (_, None) => Duration::ZERO,
@@ -287,6 +296,22 @@ impl Consumer {
         self.metrics.broker().is_behind(&behind);
     }
 
+    /// Gives up partitions that somebody else has claimed, or an operator has moved, while nothing came that
+    /// would have told.
+    async fn look(&self) -> Result<(), StoreError> {
+        let epochs = store::queue::epochs(&self.pool, &self.name).await?;
+        let is_lost = |(number, found): &(i32, i64)| {
+            self.lock().get(number).is_some_and(|partition| {
+                matches!(partition.state, State::Working { .. }) && partition.epoch < *found
+            })
+        };
+        for (number, _) in epochs.into_iter().filter(is_lost) {
+            tracing::warn!(partition = number, "claimed anew: the partition is given up");
+            self.yields(number);
+        }
+        Ok(())
+    }
+
     /// Sends what was refused to the dead-letter topic, until told to stop.
     pub async fn post(self: Arc<Self>, queue: Arc<dyn Queue>, mut stop: watch::Receiver<bool>) {
         loop {
@@ -294,6 +319,9 @@ impl Consumer {
                 () = self.letters.notified() => {}
                 () = tokio::time::sleep(POST) => {}
                 _ = stop.wait_for(|stop| *stop) => return,
+            }
+            if let Err(error) = self.look().await {
+                tracing::warn!(%error, "nobody knows whether claims hold");
             }
             loop {
                 match self.post_some(&*queue).await {

@@ -8,9 +8,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::kafka::Producer;
 use super::run::{CONNECTIONS, Consuming, Parts};
-use super::{Consumer, Queue};
+use super::{Consumer, open};
 use crate::chain::Probe;
 use crate::clock::Clock;
 use crate::config::ConsumerConfig;
@@ -51,7 +50,7 @@ impl RunningNode {
             }
         };
         let most = config.limits.max_body_bytes();
-        let queue: Arc<dyn Queue> = Arc::new(Producer::new(&config.broker, most)?);
+        let queue = open(&config.broker, most)?;
         let consuming = Consuming::start(Parts {
             config: config.broker,
             origin: config.origin.clone(),

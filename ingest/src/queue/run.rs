@@ -8,9 +8,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use super::kafka::{KafkaSettingsError, Source};
 use super::worker::Tools;
-use super::{Consumer, Queue, QueueConfig};
+use super::{Broker, Consumer, Queue, QueueConfig, QueueSettingsError, kafka, redis};
 use crate::accept::Limits;
 use crate::chain::Committer;
 
@@ -34,6 +33,12 @@ pub struct Parts {
     pub queue: Arc<dyn Queue>,
 }
 
+/// What reads the queue.
+enum Source {
+    Kafka(kafka::Source),
+    Redis(redis::Source),
+}
+
 /// A consumer that runs.
 pub struct Consuming {
     consumer: Arc<Consumer>,
@@ -44,7 +49,7 @@ pub struct Consuming {
 
 impl Consuming {
     /// Starts to consume.
-    pub fn start(parts: Parts) -> Result<Self, KafkaSettingsError> {
+    pub fn start(parts: Parts) -> Result<Self, QueueSettingsError> {
         let Parts { config, origin, limits, committer, pool, queue } = parts;
         let consumer = Arc::new(Consumer::new(
             config.name(),
@@ -64,7 +69,14 @@ impl Consuming {
             told: Arc::clone(&consumer) as _,
         };
         let (stop, stopped) = watch::channel(false);
-        let source = Source::start(&config, Arc::clone(&consumer), tools)?;
+        let source = match config.kind {
+            Broker::Kafka => {
+                Source::Kafka(kafka::Source::start(&config, Arc::clone(&consumer), tools)?)
+            }
+            Broker::Redis => {
+                Source::Redis(redis::Source::start(&config, Arc::clone(&consumer), tools)?)
+            }
+        };
         let posting = tokio::spawn(Arc::clone(&consumer).post(queue, stopped));
         Ok(Self { consumer, source, posting, stop })
     }
@@ -76,7 +88,10 @@ impl Consuming {
 
     /// Stops: records what was begun, and gives the partitions back.
     pub async fn stop(self) {
-        self.source.stop().await;
+        match self.source {
+            Source::Kafka(source) => source.stop().await,
+            Source::Redis(source) => source.stop().await,
+        }
         // Nobody listens only where posting has ended already.
         let _ = self.stop.send(true);
         // Only a panic ends it otherwise, and it is told of already.

@@ -2,6 +2,7 @@
 //!
 //! Here: as they are written ([`QueueSettings`]), and complete and checked ([`QueueConfig`]).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -19,6 +20,9 @@ const GROUP: &str = "tally-consumers";
 const PUT_TIMEOUT: u64 = 10;
 /// Transactions at once of one consumer.
 const TRANSACTIONS: u32 = 8;
+/// Streams of a topic, and recorded messages that each of them keeps.
+const PARTITIONS: i32 = 8;
+const KEEP: u32 = 1_000;
 
 /// Properties of librdkafka on which the promises of the queue stand, or which are settings of their own.
 const RESERVED: [&str; 15] = [
@@ -48,13 +52,43 @@ pub enum Kind {
     Direct,
     /// A topic of Kafka.
     Kafka,
+    /// Streams of Redis.
+    Redis,
+}
+
+/// What a queue lies in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broker {
+    /// Kafka.
+    Kafka,
+    /// Redis.
+    Redis,
+}
+
+impl Broker {
+    /// Its name, in settings and in the names of queues.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Kafka => "kafka",
+            Self::Redis => "redis",
+        }
+    }
 }
 
 impl Kind {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Direct => "direct",
-            Self::Kafka => "kafka",
+            Self::Kafka => Broker::Kafka.as_str(),
+            Self::Redis => Broker::Redis.as_str(),
+        }
+    }
+
+    const fn broker(self) -> Option<Broker> {
+        match self {
+            Self::Direct => None,
+            Self::Kafka => Some(Broker::Kafka),
+            Self::Redis => Some(Broker::Redis),
         }
     }
 }
@@ -66,7 +100,8 @@ pub struct QueueSettings {
     /// What stands between API and chain, `direct` (nothing) by default [queue.kind]
     #[arg(long = "queue-kind", env = "TALLY_QUEUE_KIND", value_name = "KIND")]
     kind: Option<Kind>,
-    /// Brokers to ask first, `host:port` with commas between [queue.servers]
+    /// Kafka: brokers to ask first, `host:port` with commas between. Redis: the server's URL,
+    /// `redis://` or `rediss://` [queue.servers]
     #[arg(long = "queue-servers", env = "TALLY_QUEUE_SERVERS", value_name = "SERVERS")]
     servers: Option<String>,
     /// Topic with submissions, `tally-submissions` by default [queue.topic]
@@ -94,6 +129,25 @@ pub struct QueueSettings {
         default_missing_value = "true"
     )]
     consume: Option<bool>,
+    /// Redis: streams that submissions lie in, 8 by default; the same for all processes
+    /// [queue.partitions]
+    #[arg(long = "queue-partitions", env = "TALLY_QUEUE_PARTITIONS", value_name = "N")]
+    partitions: Option<i32>,
+    /// Redis: replicas that must have a submission before it is acknowledged, 0 by default
+    /// [queue.replicas]
+    #[arg(long = "queue-replicas", env = "TALLY_QUEUE_REPLICAS", value_name = "N")]
+    replicas: Option<u32>,
+    /// Redis: recorded messages that each stream keeps, 1000 by default [queue.keep]
+    #[arg(long = "queue-keep", env = "TALLY_QUEUE_KEEP", value_name = "N")]
+    keep: Option<u32>,
+    /// Redis: whether a server must say that it stores what it acknowledges, true by default
+    /// [queue.checks_durability]
+    #[arg(
+        long = "queue-checks-durability",
+        env = "TALLY_QUEUE_CHECKS_DURABILITY",
+        value_name = "BOOL"
+    )]
+    checks_durability: Option<bool>,
     /// `[queue.options]`: properties of librdkafka, as for TLS and SASL
     #[arg(skip)]
     options: BTreeMap<String, String>,
@@ -102,7 +156,9 @@ pub struct QueueSettings {
 /// The queue, complete and checked. May hold secrets, so it is never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct QueueConfig {
-    /// Brokers to ask first.
+    /// What it lies in.
+    pub kind: Broker,
+    /// Brokers to ask first; of Redis the server's URL.
     pub servers: String,
     /// Topic with submissions.
     pub topic: String,
@@ -116,14 +172,23 @@ pub struct QueueConfig {
     pub transactions: u32,
     /// Whether the service consumes, too.
     pub consume: bool,
-    /// Properties of librdkafka.
+    /// Of Redis: streams that submissions lie in.
+    pub partitions: i32,
+    /// Of Redis: replicas that must have a message before it is acknowledged.
+    pub replicas: u32,
+    /// Of Redis: recorded messages that each stream keeps.
+    pub keep: u32,
+    /// Of Redis: whether a server must say that it stores what it acknowledges.
+    pub checks_durability: bool,
+    /// Of Kafka: properties of librdkafka.
     pub options: BTreeMap<String, String>,
 }
 
 impl QueueConfig {
     /// The defaults, on brokers.
-    pub fn new(servers: &str) -> Self {
+    pub fn new(kind: Broker, servers: &str) -> Self {
         Self {
+            kind,
             servers: servers.to_owned(),
             topic: TOPIC.to_owned(),
             dead_letters: DEAD_LETTERS.to_owned(),
@@ -131,13 +196,17 @@ impl QueueConfig {
             put_timeout: Duration::from_secs(PUT_TIMEOUT),
             transactions: TRANSACTIONS,
             consume: false,
+            partitions: PARTITIONS,
+            replicas: 0,
+            keep: KEEP,
+            checks_durability: true,
             options: BTreeMap::new(),
         }
     }
 
     /// The name under which its positions are kept: another topic has positions of its own.
     pub fn name(&self) -> String {
-        format!("kafka:{}", self.topic)
+        format!("{}:{}", self.kind.as_str(), self.topic)
     }
 }
 
@@ -154,20 +223,23 @@ impl QueueSettings {
             put_timeout: self.put_timeout.or(file.put_timeout),
             transactions: self.transactions.or(file.transactions),
             consume: self.consume.or(file.consume),
+            partitions: self.partitions.or(file.partitions),
+            replicas: self.replicas.or(file.replicas),
+            keep: self.keep.or(file.keep),
+            checks_durability: self.checks_durability.or(file.checks_durability),
             options: file.options,
         }
     }
 
     /// Checks all of it; `None` where submissions are recorded at once.
     pub fn into_config(self) -> Result<Option<QueueConfig>, ConfigError> {
-        if self.kind.unwrap_or_default() == Kind::Direct {
-            return Ok(None);
-        }
+        let Some(kind) = self.kind.unwrap_or_default().broker() else { return Ok(None) };
         let servers = self.servers.as_deref().ok_or(ConfigError::Missing {
             key: "queue.servers",
             variable: "TALLY_QUEUE_SERVERS",
         })?;
-        let mut config = QueueConfig::new(servers);
+        let mut config = QueueConfig::new(kind, servers);
+        self.check_kind(kind, servers)?;
         config.topic = name("queue.topic", self.topic, TOPIC)?;
         config.dead_letters = name("queue.dead_letters", self.dead_letters, DEAD_LETTERS)?;
         config.group = name("queue.group", self.group, GROUP)?;
@@ -175,35 +247,74 @@ impl QueueSettings {
             // What is refused would come again, and be refused again, without an end.
             return Err(ConfigError::Queue("`queue.dead_letters` is `queue.topic`: name another"));
         }
-        config.put_timeout = match self.put_timeout.unwrap_or(PUT_TIMEOUT) {
-            found @ 1..=25 => Duration::from_secs(found),
-            found => {
-                let found = usize::try_from(found).unwrap_or(usize::MAX);
-                return Err(ConfigError::Bounds {
-                    key: "queue.put_timeout",
-                    found,
-                    bounds: "1 to 25",
-                });
-            }
-        };
-        config.transactions = match self.transactions.unwrap_or(TRANSACTIONS) {
-            found @ 1..=256 => found,
-            found => {
-                let found = usize::try_from(found).unwrap_or(usize::MAX);
-                let key = "queue.transactions";
-                return Err(ConfigError::Bounds { key, found, bounds: "1 to 256" });
-            }
-        };
+        let time = within("queue.put_timeout", self.put_timeout, PUT_TIMEOUT, 25, "1 to 25")?;
+        config.put_timeout = Duration::from_secs(time);
+        let key = "queue.transactions";
+        config.transactions = within(key, self.transactions, TRANSACTIONS, 256, "1 to 256")?;
+        config.partitions =
+            within("queue.partitions", self.partitions, PARTITIONS, 1_024, "1 to 1024")?;
+        config.replicas = self.replicas.unwrap_or(0);
+        config.keep = self.keep.unwrap_or(KEEP);
+        config.checks_durability = self.checks_durability.unwrap_or(true);
         config.consume = self.consume.unwrap_or(false);
-        if let Some(reserved) = RESERVED.into_iter().find(|key| self.options.contains_key(*key)) {
-            return Err(ConfigError::QueueOption(reserved));
-        }
         config.options = self.options;
         Ok(Some(config))
     }
+
+    /// Refuses what the other kind has: whoever sets it thinks that it is heeded.
+    fn check_kind(&self, kind: Broker, servers: &str) -> Result<(), ConfigError> {
+        match kind {
+            Broker::Kafka => {
+                if self.partitions.is_some()
+                    || self.replicas.is_some()
+                    || self.keep.is_some()
+                    || self.checks_durability.is_some()
+                {
+                    return Err(ConfigError::Queue(
+                        "`queue.partitions`, `replicas`, `keep` and `checks_durability` are for \
+                         Redis: Kafka's topics have them",
+                    ));
+                }
+                let reserved = RESERVED.into_iter().find(|key| self.options.contains_key(*key));
+                reserved.map_or(Ok(()), |reserved| Err(ConfigError::QueueOption(reserved)))
+            }
+            Broker::Redis => {
+                if !self.options.is_empty() {
+                    return Err(ConfigError::Queue(
+                        "`[queue.options]` is for Kafka: what Redis needs stands in the URL of \
+                         `queue.servers`",
+                    ));
+                }
+                let schemes = ["redis://", "rediss://", "unix://"];
+                if !schemes.iter().any(|scheme| servers.starts_with(scheme)) {
+                    return Err(ConfigError::Queue(
+                        "`queue.servers`: a URL is expected, as redis://user:password@host:6379/0, \
+                         or rediss:// for TLS",
+                    ));
+                }
+                Ok(())
+            }
+        }
+    }
 }
 
-/// A name as Kafka has them.
+/// A number of at least 1, and at most so much.
+fn within<N: Copy + PartialOrd + From<bool> + TryInto<usize>>(
+    key: &'static str,
+    found: Option<N>,
+    default: N,
+    most: N,
+    bounds: &'static str,
+) -> Result<N, ConfigError> {
+    let found = found.unwrap_or(default);
+    if (N::from(true)..=most).contains(&found) {
+        return Ok(found);
+    }
+    let found = found.try_into().unwrap_or(usize::MAX);
+    Err(ConfigError::Bounds { key, found, bounds })
+}
+
+/// A name as Kafka has them; Redis takes it as well.
 fn name(key: &'static str, name: Option<String>, default: &str) -> Result<String, ConfigError> {
     let name = name.unwrap_or_else(|| default.to_owned());
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
@@ -221,7 +332,7 @@ impl fmt::Display for QueueSettings {
         writeln!(f, "[queue]")?;
         writeln!(f, "kind = {}", text(self.kind.unwrap_or_default().as_str()))?;
         match &self.servers {
-            Some(servers) => writeln!(f, "servers = {}", text(servers))?,
+            Some(servers) => writeln!(f, "servers = {}", text(&without_secret(servers)))?,
             None => writeln!(f, "# servers is not set")?,
         }
         for (key, value, default) in [
@@ -234,10 +345,31 @@ impl fmt::Display for QueueSettings {
         writeln!(f, "put_timeout = {}", self.put_timeout.unwrap_or(PUT_TIMEOUT))?;
         writeln!(f, "transactions = {}", self.transactions.unwrap_or(TRANSACTIONS))?;
         writeln!(f, "consume = {}", self.consume.unwrap_or(false))?;
+        if self.kind == Some(Kind::Redis) {
+            writeln!(f, "partitions = {}", self.partitions.unwrap_or(PARTITIONS))?;
+            writeln!(f, "replicas = {}", self.replicas.unwrap_or(0))?;
+            writeln!(f, "keep = {}", self.keep.unwrap_or(KEEP))?;
+            writeln!(f, "checks_durability = {}", self.checks_durability.unwrap_or(true))?;
+        }
         if !self.options.is_empty() {
             writeln!(f, "\n[queue.options]")?;
         }
         self.options.keys().try_for_each(|key| writeln!(f, "{} = \"…\"", text(key)))
+    }
+}
+
+/// A URL without the password in it, and without its parameters, which may be one.
+fn without_secret(servers: &str) -> Cow<'_, str> {
+    let Some((scheme, rest)) = servers.split_once("://") else { return Cow::Borrowed(servers) };
+    if let Some((before, _)) = servers.split_once('?') {
+        return Cow::Owned(format!("{}?…", without_secret(before)));
+    }
+    match rest.rsplit_once('@') {
+        Some((user, host)) => {
+            let user = user.split(':').next().unwrap_or_default();
+            Cow::Owned(format!("{scheme}://{user}:…@{host}"))
+        }
+        None => Cow::Borrowed(servers),
     }
 }
 
@@ -261,7 +393,7 @@ mod tests {
     fn a_kafka_needs_servers_and_has_defaults() {
         assert!(config("kind = \"kafka\"").err().unwrap().contains("queue.servers"));
         let found = config("kind = \"kafka\"\nservers = \"a:9092\"").unwrap().unwrap();
-        assert!(found == QueueConfig::new("a:9092"));
+        assert!(found == QueueConfig::new(Broker::Kafka, "a:9092"));
         assert_eq!(found.name(), "kafka:tally-submissions");
     }
 
@@ -276,6 +408,7 @@ mod tests {
             ("[options]\nacks = \"1\"", "acks"),
             ("[options]\n\"enable.auto.commit\" = \"true\"", "enable.auto.commit"),
             ("colour = \"red\"", "colour"),
+            ("partitions = 4", "for Redis"),
         ] {
             let found = with(line).err().unwrap();
             assert!(found.contains(told), "{line}: {found}");
@@ -285,7 +418,34 @@ mod tests {
     }
 
     #[test]
+    fn a_redis_needs_a_url_and_has_partitions_of_its_own() {
+        let with = |line: &str| config(&format!("kind = \"redis\"\n{line}"));
+        let url = "servers = \"redis://localhost\"\n";
+        let found = with(url).unwrap().unwrap();
+        assert!(found == QueueConfig::new(Broker::Redis, "redis://localhost"));
+        assert_eq!((found.name().as_str(), found.partitions), ("redis:tally-submissions", 8));
+        for (lines, told) in [
+            ("servers = \"localhost:6379\"".to_owned(), "a URL is expected"),
+            (format!("{url}partitions = 0"), "1 to 1024"),
+            (format!("{url}partitions = -3"), "1 to 1024"),
+            (format!("{url}[options]\na = \"b\""), "is for Kafka"),
+        ] {
+            let found = with(&lines).err().unwrap();
+            assert!(found.contains(told), "{lines}: {found}");
+        }
+    }
+
+    #[test]
     fn secrets_are_not_shown() {
+        for (servers, shown) in [
+            ("redis://tally:canary@host:6379/0", "redis://tally:…@host:6379/0"),
+            ("redis://:ca@nary@host", "redis://:…@host"),
+            ("redis://host", "redis://host"),
+            ("unix:///a.sock?user=u&pass=canary", "unix:///a.sock?…"),
+            ("a:9092,b:9092", "a:9092,b:9092"),
+        ] {
+            assert_eq!(without_secret(servers), shown);
+        }
         let text = "[options]\n\"sasl.password\" = \"canary\"";
         let settings: QueueSettings = toml::from_str(text).unwrap();
         let shown = settings.to_string();

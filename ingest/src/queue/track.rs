@@ -35,6 +35,23 @@ pub enum Stop {
         /// Where.
         at: Position,
     },
+    /// Somebody else's entry stands behind the last message.
+    #[error(
+        "an entry that is not the ledger's stands where message {expected} should: its id does not \
+         count on. Remove it (XDEL), and set the stream's last id to the message before (XSETID)"
+    )]
+    Foreign {
+        /// What should come.
+        expected: Position,
+    },
+    /// The stream was replaced while it was read.
+    #[error(
+        "the stream is not the one any more that was read: message {last} is not there, or another one"
+    )]
+    Lost {
+        /// The last message that was taken.
+        last: Position,
+    },
     /// The topic ends before what was recorded of it.
     #[error(
         "the topic ends before message {recorded}, which was recorded: it was truncated, or made anew"
@@ -60,17 +77,17 @@ pub enum Next {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Track {
     last: Option<Position>,
-    /// Whether each position follows the one before without a gap, as Kafka's offsets do.
-    is_dense: bool,
+    /// The number that the first message must have.
+    first: i64,
     /// The last one that was taken, where it is to be read again first.
     anchor: Option<Taken>,
 }
 
 impl Track {
-    /// Follows a partition from behind `last`. `reads_anchor`: the last one is delivered first.
-    pub fn new(last: Option<Taken>, is_dense: bool, reads_anchor: bool) -> Self {
-        let anchor = last.filter(|_| reads_anchor);
-        Self { last: last.map(|(position, _)| position), is_dense, anchor }
+    /// Follows a partition from behind `last`, as it was decided where to begin.
+    pub fn new(last: Option<Taken>, start: Start) -> Self {
+        let anchor = last.filter(|_| start.reads_anchor);
+        Self { last: last.map(|(position, _)| position), first: start.from, anchor }
     }
 
     /// The last message that was taken.
@@ -84,6 +101,15 @@ impl Track {
         position: Position,
         digest: impl FnOnce() -> Digest,
     ) -> Result<Next, Stop> {
+        let next = self.last.map_or(self.first, |last| last.major.saturating_add(1));
+        let expected = Position { major: next, minor: 0 };
+        match position {
+            Position::FOREIGN => return Err(Stop::Foreign { expected }),
+            Position::LOST => {
+                return Err(Stop::Lost { last: self.last.unwrap_or(expected) });
+            }
+            _ => {}
+        }
         if let Some((at, known)) = self.anchor.take() {
             return match known {
                 _ if position > at => Err(Stop::Gap { expected: at, found: position }),
@@ -92,14 +118,11 @@ impl Track {
                 _ => Ok(Next::Anchor),
             };
         }
-        if let Some(last) = self.last {
-            if position <= last {
-                return Ok(Next::Again);
-            }
-            if self.is_dense && Some(position.major) != last.major.checked_add(1) {
-                let expected = Position { major: last.major.saturating_add(1), minor: 0 };
-                return Err(Stop::Gap { expected, found: position });
-            }
+        if self.last.is_some_and(|last| position <= last) {
+            return Ok(Next::Again);
+        }
+        if position != expected {
+            return Err(Stop::Gap { expected, found: position });
         }
         self.last = Some(position);
         Ok(Next::New)
@@ -116,23 +139,24 @@ pub struct Start {
 }
 
 impl Start {
-    /// Decides for a partition whose positions are dense.
-    pub fn of(last: Option<Position>, (low, high): (i64, i64)) -> Result<Self, Stop> {
+    /// Decides for a partition whose first message ever has the number `first`.
+    pub fn of(last: Option<Taken>, (low, high): (i64, i64), first: i64) -> Result<Self, Stop> {
         // Never read: from the first message that there ever was, never from the newest.
-        let next = last.map_or(0, |last| last.major.saturating_add(1));
+        let next = last.map_or(first, |(last, _)| last.major.saturating_add(1));
         if low > next {
             let at = |major| Position { major, minor: 0 };
             return Err(Stop::Gap { expected: at(next), found: at(low) });
         }
-        let Some(recorded) = last else {
+        let Some((recorded, known)) = last else {
             return Ok(Self { from: low, reads_anchor: false });
         };
         if next > high {
             return Err(Stop::Short { recorded });
         }
-        if low == next {
-            // The last one is gone by the topic's retention, and nothing after it.
-            return Ok(Self { from: low, reads_anchor: false });
+        // The last one is gone by the topic's retention, and nothing after it; or an operator has moved to
+        // behind one, which need not be there.
+        if low == next || known.is_none() {
+            return Ok(Self { from: next, reads_anchor: false });
         }
         Ok(Self { from: recorded.major, reads_anchor: true })
     }
@@ -150,13 +174,21 @@ mod tests {
         Digest::of(&of.to_be_bytes())
     }
 
+    const ANCHOR: Start = Start { from: 5, reads_anchor: true };
+
+    fn take_at(track: &mut Track, position: Position) -> Result<Next, Stop> {
+        track.take(position, || digest(position.major))
+    }
+
     fn take(track: &mut Track, major: i64) -> Result<Next, Stop> {
-        track.take(at(major), || digest(major))
+        take_at(track, at(major))
     }
 
     #[test]
     fn what_follows_is_new_what_was_taken_is_passed_over_and_a_gap_stops() {
-        let mut track = Track::new(None, true, false);
+        let start = Start { from: 7, reads_anchor: false };
+        assert!(take(&mut Track::new(None, start), 8).is_err(), "the first one is missing");
+        let mut track = Track::new(None, start);
         assert_eq!(take(&mut track, 7), Ok(Next::New));
         assert_eq!(take(&mut track, 8), Ok(Next::New));
         assert_eq!(take(&mut track, 7), Ok(Next::Again));
@@ -166,15 +198,8 @@ mod tests {
     }
 
     #[test]
-    fn sparse_positions_only_grow() {
-        let mut track = Track::new(Some((at(5), None)), false, false);
-        assert_eq!(take(&mut track, 90), Ok(Next::New));
-        assert_eq!(take(&mut track, 6), Ok(Next::Again));
-    }
-
-    #[test]
     fn the_last_message_must_still_stand_where_it_stood() {
-        let recorded = |of| Track::new(Some((at(5), Some(digest(of)))), true, true);
+        let recorded = |of| Track::new(Some((at(5), Some(digest(of)))), ANCHOR);
         let mut same = recorded(5);
         assert_eq!(take(&mut same, 5), Ok(Next::Anchor));
         assert_eq!(take(&mut same, 6), Ok(Next::New));
@@ -182,14 +207,16 @@ mod tests {
         let gap = Stop::Gap { expected: at(5), found: at(6) };
         assert_eq!(take(&mut recorded(5), 6), Err(gap));
         assert_eq!(take(&mut recorded(5), 4), Err(Stop::Other { at: at(4) }));
-        // Of one that an operator moved to, nothing is known.
-        let mut moved = Track::new(Some((at(5), None)), true, true);
-        assert_eq!(take(&mut moved, 5), Ok(Next::Anchor));
+        let foreign = Stop::Foreign { expected: at(6) };
+        assert_eq!(take_at(&mut recorded(5), Position::FOREIGN), Err(foreign));
+        let lost = Stop::Lost { last: at(5) };
+        assert_eq!(take_at(&mut recorded(5), Position::LOST), Err(lost));
     }
 
     #[test]
     fn a_partition_is_read_from_where_it_is_recorded_or_not_at_all() {
-        let of = |last: Option<i64>, range| Start::of(last.map(at), range);
+        let known = |major| (at(major), Some(digest(major)));
+        let of = |last: Option<i64>, range| Start::of(last.map(known), range, 0);
         let start = |from, reads_anchor| Ok(Start { from, reads_anchor });
         assert_eq!(of(None, (0, 0)), start(0, false));
         assert_eq!(of(None, (0, 9)), start(0, false));
@@ -203,5 +230,11 @@ mod tests {
         assert_eq!(of(Some(38), (40, 50)), Err(gap));
         assert_eq!(of(Some(39), (40, 50)), start(40, false));
         assert_eq!(of(Some(9), (0, 0)), Err(Stop::Short { recorded: at(9) }));
+        // One that an operator has moved to.
+        assert_eq!(Start::of(Some((at(44), None)), (40, 50), 0), start(45, false));
+        // One that counts from 1.
+        assert_eq!(Start::of(None, (1, 9), 1), start(1, false));
+        let gap = Stop::Gap { expected: at(1), found: at(2) };
+        assert_eq!(Start::of(None, (2, 9), 1), Err(gap));
     }
 }

@@ -401,6 +401,12 @@ pub async fn positions(pool: &PgPool) -> Result<Vec<PositionRow>, StoreError> {
     Ok(rows)
 }
 
+/// The newest claim on each partition of a queue.
+pub async fn epochs(pool: &PgPool, queue: &str) -> Result<Vec<(i32, i64)>, StoreError> {
+    let sql = "SELECT partition, epoch FROM queue_positions WHERE queue = $1";
+    Ok(sqlx::query_as(sql).bind(queue).fetch_all(pool).await?)
+}
+
 /// Moves a position, on record; needs the owner's login. `None`: to the beginning.
 pub async fn move_position(
     pool: &PgPool,

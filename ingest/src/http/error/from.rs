@@ -153,7 +153,7 @@ impl From<PutError> for Problem {
             }
             PutError::TooLarge => {
                 tracing::error!(
-                    "the topic takes less than `max_body_bytes`: raise its max.message.bytes"
+                    "the queue takes less than the largest submission: raise its topic's max.message.bytes"
                 );
                 let detail = format!("{error}: send fewer or smaller events at once");
                 Self::new(Kind::TooLarge, detail)

@@ -192,12 +192,11 @@ impl Partitions {
     ) -> Result<Option<Offset>, Box<dyn std::error::Error>> {
         let (claim, last) = self.runtime.block_on(self.consumer.claim(partition))?;
         let range = client.fetch_watermarks(&self.topic, partition, WATERMARKS)?;
-        let position = last.map(|(position, _)| position);
-        match Start::of(position, range) {
+        match Start::of(last, range, 0) {
             Ok(start) => {
-                let track = Track::new(last, true, start.reads_anchor);
+                let track = Track::new(last, start);
                 let _in_runtime = self.runtime.enter();
-                let feed = self.consumer.begin(self.tools.clone(), claim, track);
+                let feed = self.consumer.begin(self.tools.clone(), claim, track, start.from);
                 self.consumer.ends_at(partition, range.1);
                 self.feeds().insert(partition, Reading { feed, is_paused: false });
                 Ok(Some(Offset::Offset(start.from)))
@@ -320,8 +319,8 @@ impl Partitions {
                 // Nothing was read since it was begun.
                 _ => self.consumer.last(partition).map(|last| last.major),
             };
-            let last = read.map(|major| Position { major, minor: 0 });
-            if let Err(stop) = Start::of(last, range) {
+            let last = read.map(|major| (Position { major, minor: 0 }, None));
+            if let Err(stop) = Start::of(last, range, 0) {
                 self.stop(partition, stop);
             }
         }
