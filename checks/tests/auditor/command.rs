@@ -1,5 +1,6 @@
 //! The same by the command that auditors run.
 
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -14,7 +15,7 @@ use tempfile::TempDir;
 use super::grown;
 
 pub fn write_trust(directory: &Path, trust: &Trust) {
-    std::fs::write(directory.join("trust.toml"), trust_file(trust)).unwrap();
+    fs::write(directory.join("trust.toml"), trust_file(trust)).unwrap();
 }
 
 pub fn command(directory: &Path, name: &str, more: &[&str]) -> Command {
@@ -114,4 +115,33 @@ fn an_interruption_ends_with_a_report_and_the_next_run_goes_on() {
         }
     }
     assert!(interrupted > 0, "none of the signals met it at work");
+}
+
+/// What is written takes nothing's place that is read, or that is somebody else's.
+#[test]
+fn outputs_that_would_replace_what_is_read_are_refused() {
+    let (honest, archives) = grown(2);
+    let directory = TempDir::new().unwrap();
+    let place = directory.path();
+    archives.last().unwrap().store(&place.join("archive")).unwrap();
+    write_trust(place, &honest.trust);
+    let trust = fs::read(place.join("trust.toml")).unwrap();
+    fs::write(place.join("page.new"), "mine").unwrap();
+    std::os::unix::fs::symlink("page", place.join("link")).unwrap();
+    for (arguments, told) in [
+        (["--html", "./trust.toml", "--any-age"], "names the trust file"),
+        (["--html", "archive/log/checkpoint", "--any-age"], "lies in the archive"),
+        (["--resume", "archive/events", "--any-age"], "lies in the archive"),
+        (["--html=a", "--keep-checkpoint=./a", "--any-age"], "the same file"),
+        (["--html", "link", "--any-age"], "no plain file"),
+    ] {
+        let (code, _, stderr) = verify(place, &arguments);
+        assert_eq!(code, 2, "{arguments:?}: {stderr}");
+        assert!(stderr.contains(told), "{arguments:?}: {stderr}");
+    }
+    let (code, _, stderr) = verify(place, &["--html", "page", "--any-age"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(fs::read_to_string(place.join("page")).unwrap().contains("<html"));
+    assert_eq!(fs::read_to_string(place.join("page.new")).unwrap(), "mine");
+    assert_eq!(fs::read(place.join("trust.toml")).unwrap(), trust);
 }

@@ -94,9 +94,45 @@ impl ArchiveArgs {
         read_trust(&self.trust)
     }
 
+    /// Refuses files to be written that would take the place of one that is read, or of each other, or that
+    /// would lie in the archive.
+    fn guard(&self, outputs: &[Option<&Path>]) -> Result<(), CliError> {
+        let trust = std::fs::canonicalize(&self.trust).ok();
+        let archive = self.archive.strip_prefix("file://").unwrap_or(&self.archive);
+        let archive = std::fs::canonicalize(archive).ok();
+        let mut seen = Vec::new();
+        for place in outputs.iter().flatten().filter_map(|path| in_full(path)) {
+            if Some(&place) == trust.as_ref() {
+                return Err(CliError::Usage(
+                    "an output names the trust file: it would be replaced",
+                ));
+            }
+            if archive.as_ref().is_some_and(|archive| place.starts_with(archive)) {
+                return Err(CliError::Usage(
+                    "an output lies in the archive, where it would be found as tampering: write elsewhere",
+                ));
+            }
+            if seen.contains(&place) {
+                return Err(CliError::Usage("two outputs name the same file: each needs its own"));
+            }
+            seen.push(place);
+        }
+        Ok(())
+    }
+
     fn open(&self) -> Result<Box<dyn ArchiveSource + Send + Sync>, CliError> {
         Ok(store::open(&self.archive, &self.s3)?)
     }
+}
+
+/// Where a path leads, whether or not there is something there already.
+fn in_full(path: &Path) -> Option<PathBuf> {
+    let found = std::fs::canonicalize(path);
+    found.ok().or_else(|| {
+        let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
+        let directory = std::fs::canonicalize(directory.unwrap_or(Path::new("."))).ok()?;
+        Some(directory.join(path.file_name()?))
+    })
 }
 
 /// Largest trust file: room for some ten thousand workspaces with their keys.
@@ -174,7 +210,7 @@ impl CliError {
             | Self::Input { .. }
             | Self::Usage(_)
             | Self::Prove(ProveError::Opening)
-            | Self::Source(SourceError::Settings(_)) => exit::USAGE,
+            | Self::Source(SourceError::Settings(_) | SourceError::Address(_)) => exit::USAGE,
             Self::Prove(ProveError::NoEvent { .. } | ProveError::Pruned { .. }) => exit::SHORT,
             Self::Prove(ProveError::Found(findings)) => exit::number(Verdict::of(findings)),
             Self::Prove(ProveError::Source(_))

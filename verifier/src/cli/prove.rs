@@ -51,6 +51,7 @@ fn parse_seq(text: &str) -> Result<Seq, String> {
 
 impl Prove {
     pub(super) fn run(self) -> Result<ExitCode, CliError> {
+        self.archive.guard(&[Some(&self.out)])?;
         let TrustFile { trust, sha256 } = self.archive.trust()?;
         let which = match (self.which.event_id, self.which.seq) {
             (Some(id), _) => Which::Id(id),

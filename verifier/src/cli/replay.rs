@@ -62,6 +62,8 @@ pub(super) struct Replay {
 impl Replay {
     pub(super) fn run(self) -> Result<ExitCode, CliError> {
         self.check_output()?;
+        let outputs = [&self.out, &self.position, &self.resume];
+        self.archive.guard(&outputs.map(Option::as_deref))?;
         // Rows of other hours than those asked for are not replayed, so they need not be checked; but a state
         // is one of whole archives.
         let mut policy = self.policy.policy()?;
@@ -133,9 +135,6 @@ impl Replay {
             }
             (FormatArg::Arrow, None) if io::stdout().is_terminal() => {
                 "an Arrow stream is not for a terminal: send it to a program, or name a file with --out FILE"
-            }
-            (_, Some(_)) if self.out == self.position => {
-                "--out and --position name the same file: each needs its own"
             }
             (FormatArg::Ndjson | FormatArg::Arrow | FormatArg::Parquet, _) => return Ok(()),
         };

@@ -19,18 +19,27 @@ impl Staged {
     /// Finds out that the file cannot be written there before hours of verification, not after.
     pub(super) fn open(path: &Path) -> Result<Self, CliError> {
         let failed = |reason| CliError::OutputFile { path: path.to_owned(), reason };
-        match std::fs::metadata(path) {
+        match std::fs::symlink_metadata(path) {
             Ok(found) if found.is_dir() => return Err(failed(ErrorKind::IsADirectory.into())),
-            // The file to come would stand in the place of the device or pipe.
+            // The file to come would stand in the place of the device, pipe or link.
             Ok(found) if !found.is_file() => {
                 return Err(failed(io::Error::other("it is no plain file")));
             }
             Ok(_) | Err(_) => {}
         }
-        let mut staged = path.as_os_str().to_owned();
-        staged.push(".new");
-        let staged = PathBuf::from(staged);
-        let file = File::create(&staged).map_err(failed)?;
+        let called = |ending: &str| {
+            let mut staged = path.as_os_str().to_owned();
+            staged.push(ending);
+            PathBuf::from(staged)
+        };
+        let mut staged = called(".new");
+        let mut file = File::create_new(&staged);
+        if matches!(&file, Err(error) if error.kind() == ErrorKind::AlreadyExists) {
+            // Somebody's own, that of another run, or what one left that was killed.
+            staged = called(&format!(".new-{}", std::process::id()));
+            file = File::create_new(&staged);
+        }
+        let file = file.map_err(failed)?;
         Ok(Self { path: path.to_owned(), staged, file, whole: false })
     }
 

@@ -51,6 +51,8 @@ pub(super) struct Verify {
 impl Verify {
     pub(super) fn run(self) -> Result<Report, CliError> {
         let policy = Policy { expect_locked: self.expect_locked, ..self.policy.policy()? };
+        let outputs = [&self.html, &self.keep_checkpoint, &self.resume];
+        self.archive.guard(&outputs.map(Option::as_deref))?;
         let TrustFile { mut trust, sha256 } = self.archive.trust()?;
         if let Some(path) = &self.checkpoint {
             let kept = read_whole(path, NOTE_BYTES);
