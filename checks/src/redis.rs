@@ -19,7 +19,7 @@ use crate::service::free_address;
 /// How long a server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Settings under which nothing that was acknowledged is lost.
-const DURABLE: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
+pub const DURABLE: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
 
 /// A server. Killed when it is dropped.
 pub struct Redis {

@@ -211,6 +211,14 @@ fn the_command_writes_lines_and_goes_on_from_its_place() {
     let done: Position = std::fs::read_to_string(place.join("done")).unwrap().parse().unwrap();
     assert_eq!(done.0.values().map(|seq: &Seq| seq.get()).sum::<u64>(), all.len() as u64);
 
+    // A place that this archive does not have: of another ledger, perhaps.
+    for place_of_another in ["nowhere:5\n".to_owned(), format!("{}:9999\n", all[0].0)] {
+        std::fs::write(place.join("other"), &place_of_another).unwrap();
+        let (code, text, error) = run(&["--position", "other"]);
+        assert!(code == 2 && text.is_empty() && error.contains("lies behind the end"), "{error}");
+        assert_eq!(std::fs::read_to_string(place.join("other")).unwrap(), place_of_another);
+    }
+
     let (code, _, error) = run(&["--what", "payloads", "--out", "payloads.ndjson"]);
     assert_eq!(code, 0, "{error}");
     let payloads = std::fs::read(place.join("payloads.ndjson")).unwrap();

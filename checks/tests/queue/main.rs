@@ -17,6 +17,7 @@ mod letters;
 mod plain;
 mod positions;
 mod streams;
+mod tls;
 mod world;
 
 use std::path::Path;

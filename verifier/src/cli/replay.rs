@@ -93,6 +93,10 @@ impl Replay {
             write!(io::stderr(), "nothing was replayed\n\n{text}")?;
             return Ok(exit::code(report.verdict));
         }
+        if let Some(path) = &self.position {
+            let wrong = |error| CliError::Position { path: path.clone(), error };
+            selection.after.check(report).map_err(wrong)?;
+        }
         let to: Box<dyn Write + Send> = match &file {
             None => Box::new(io::stdout()),
             Some(file) => Box::new(file.writer()?),

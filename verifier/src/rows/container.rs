@@ -4,9 +4,8 @@
 use parquet::basic::Compression;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 
-use super::RowsError;
 use super::schema::{COLUMNS, Column, Kind};
-use super::thrift;
+use super::{RowsError, page, thrift};
 
 const MAGIC: &[u8; 4] = b"PAR1";
 /// Bytes before the first column and behind the footer's structure.
@@ -55,7 +54,7 @@ pub(super) fn split(file: &[u8]) -> Result<(&[u8], &[u8]), RowsError> {
     let (body, footer) = at
         .and_then(|at| rest.split_at_checked(at))
         .ok_or(RowsError::Container("its footer is longer than the file"))?;
-    match thrift::walk(footer, FOOTER_LIST_MAX, |_, _, _| {}) {
+    match thrift::walk(footer, FOOTER_LIST_MAX, |_| {}) {
         Some([]) => Ok((body, footer)),
         Some(_) => Err(RowsError::Container("bytes follow the structure in its footer")),
         None => Err(RowsError::Container("its footer is no whole structure")),
@@ -164,7 +163,7 @@ fn index_extents(body: &[u8], chunk: &ColumnChunkMetaData) -> Result<Vec<Extent>
     let mut extents = Vec::new();
     for (offset, length) in structures {
         if let Some(extent) = optional(offset, length)? {
-            if thrift::walk(extent.of(body)?, u64::MAX, |_, _, _| {}) != Some(&[]) {
+            if thrift::walk(extent.of(body)?, u64::MAX, |_| {}) != Some(&[]) {
                 return Err(RowsError::Container("a page index is no whole structure"));
             }
             extents.push(extent);
@@ -172,9 +171,9 @@ fn index_extents(body: &[u8], chunk: &ColumnChunkMetaData) -> Result<Vec<Extent>
     }
     if let Some(extent) = optional(chunk.bloom_filter_offset(), chunk.bloom_filter_length())? {
         let mut bits = None;
-        let filter = thrift::walk(extent.of(body)?, 0, |outer, field, value| {
-            if (outer, field) == (0, 1) {
-                bits = u64::try_from(value).ok();
+        let filter = thrift::walk(extent.of(body)?, 0, |field| {
+            if (field.outer, field.id) == (0, 1) {
+                bits = u64::try_from(field.value).ok();
             }
         });
         let found = filter.and_then(|filter| u64::try_from(filter.len()).ok());
@@ -212,16 +211,6 @@ fn tile(mut extents: Vec<Extent>, end: u64) -> Result<(), RowsError> {
     Ok(())
 }
 
-/// The fields of a page header that say how much follows.
-#[derive(Default)]
-struct PageHeader {
-    kind: Option<i64>,
-    decoded: Option<i64>,
-    compressed: Option<i64>,
-    values: Option<i64>,
-    encoding: Option<i64>,
-}
-
 /// Walks the pages of a column chunk; gives the bytes that they come to once decompressed.
 fn pages(
     column: &Column,
@@ -237,41 +226,29 @@ fn pages(
     let mut decoded = Decoded::default();
     let (mut dictionary_held, mut page_held, mut values) = (0_u64, 0_u64, 0_u64);
     while !rest.is_empty() {
-        let mut header = PageHeader::default();
-        let body = thrift::walk(rest, 0, |outer, field, value| match (outer, field) {
-            (0, 1) => header.kind = Some(value),
-            (0, 2) => header.decoded = Some(value),
-            (0, 3) => header.compressed = Some(value),
-            (5 | 7 | 8, 1) => header.values = Some(value),
-            (5 | 7, 2) | (8, 4) => header.encoding = Some(value),
-            _ => {}
-        });
-        let body = body.ok_or_else(|| bad("a page header is no whole structure"))?;
-        let size = |n: Option<i64>| {
-            n.and_then(|n| u64::try_from(n).ok()).ok_or_else(|| bad("a page header lacks a size"))
-        };
-        let bytes = size(header.decoded)?;
+        let (header, body) = page::header(rest).map_err(bad)?;
+        let bytes = header.decoded;
         limit("a page once decompressed", max, bytes)?;
         decoded.sum = decoded.sum.saturating_add(bytes);
-        if header.encoding == Some(DELTA_BYTE_ARRAY) {
+        if header.encoding == DELTA_BYTE_ARRAY {
             return Err(bad("a page is encoded in a way that does not say what it comes to"));
         }
-        let compressed = usize::try_from(size(header.compressed)?).ok();
+        let compressed = usize::try_from(header.compressed).ok();
         rest = compressed
             .and_then(|compressed| body.split_at_checked(compressed))
             .ok_or_else(|| bad("a page is cut short"))?
             .1;
         match (header.kind, dictionary) {
-            (Some(0 | 3), false) => {
-                let here = size(header.values)?;
+            (page::DATA | page::DATA_V2, false) => {
+                let here = header.values;
                 values = values.saturating_add(here);
                 let value = bytes.checked_div(here).ok_or_else(|| bad("a page without values"))?;
                 decoded.value = decoded.value.max(value);
                 page_held = page_held.max(bytes);
             }
-            (Some(2), true) => {
+            (page::DICTIONARY, true) => {
                 dictionary = false;
-                let entries = size(header.values)?;
+                let entries = header.values;
                 if entries > bytes {
                     return Err(bad("a dictionary has more entries than bytes"));
                 }

@@ -11,6 +11,7 @@
 
 mod container;
 mod error;
+mod page;
 mod read;
 mod schema;
 mod thrift;

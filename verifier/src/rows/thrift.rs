@@ -1,17 +1,34 @@
 //! A walk over Thrift's compact encoding that understands nothing but its lengths.
 //!
-//! Here: where a structure ends, and the integers in its first two levels. Not here: what they
+//! Here: where a structure ends, and the fields in its first two levels. Not here: what they
 //! mean. The Parquet library decodes the same bytes, but it does not say how many of them it used,
 //! and it sizes its buffers by what a page header claims: both must be known before.
 
 /// Deeper than any structure of Parquet, shallow enough for any stack.
 const DEPTH_MAX: u8 = 12;
 
-/// Walks one structure at the start of `bytes`, calls `on(outer, field, value)` for each integer
-/// field of it (`outer` is 0) and of the structures in its fields (`outer` is that field), and
-/// gives the bytes behind it. `None` where the bytes are no structure, or a list in it has more than `most`
-/// elements.
-pub(super) fn walk(bytes: &[u8], most: u64, mut on: impl FnMut(i16, i16, i64)) -> Option<&[u8]> {
+/// Kinds of fields, as they are encoded.
+pub(super) const BOOLEANS: [u8; 2] = [1, 2];
+pub(super) const I32: u8 = 5;
+pub(super) const STRUCTURE: u8 = 12;
+
+/// A field in the first two levels of a structure.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Field {
+    /// The field around it; 0 in the first level.
+    pub(super) outer: i16,
+    /// Its number.
+    pub(super) id: i16,
+    /// Its kind. The Parquet library takes a field that it knows for what it should be, whatever this says.
+    pub(super) kind: u8,
+    /// Its value, where that is an integer.
+    pub(super) value: i64,
+}
+
+/// Walks one structure at the start of `bytes`, calls `on` for each field of it and of the structures in its
+/// fields, and gives the bytes behind it. `None` where the bytes are no structure, a list in it has more than
+/// `most` elements, or its fields do not stand once each in the order of their numbers, as all writers put them.
+pub(super) fn walk(bytes: &[u8], most: u64, mut on: impl FnMut(Field)) -> Option<&[u8]> {
     let mut walk = Walk { rest: bytes, most };
     walk.structure(&mut Level { outer: Some(0), depth: 0 }, &mut on)?;
     Some(walk.rest)
@@ -28,7 +45,7 @@ struct Level {
     depth: u8,
 }
 
-type On<'f> = &'f mut dyn FnMut(i16, i16, i64);
+type On<'f> = &'f mut dyn FnMut(Field);
 
 impl<'a> Walk<'a> {
     fn byte(&mut self) -> Option<u8> {
@@ -69,35 +86,35 @@ impl<'a> Walk<'a> {
             if head == 0 {
                 return Some(());
             }
-            field = match i16::from(head >> 4) {
+            let next = match i16::from(head >> 4) {
                 0 => i16::try_from(self.integer()?).ok()?,
                 delta => field.checked_add(delta)?,
             };
-            if field < 1 {
+            if next <= field {
                 return None;
             }
-            match head & 0x0f {
+            field = next;
+            let kind = head & 0x0f;
+            let value = match kind {
                 // A boolean field is its own value.
-                1 | 2 => {}
+                1 | 2 => 0,
                 kind => self.value(kind, field, level, on)?,
+            };
+            if let Some(outer) = level.outer {
+                on(Field { outer, id: field, kind, value });
             }
         }
     }
 
-    fn value(&mut self, kind: u8, field: i16, level: &mut Level, on: On<'_>) -> Option<()> {
+    /// Goes over a value, and gives it where it is an integer; 0 for all others.
+    fn value(&mut self, kind: u8, field: i16, level: &mut Level, on: On<'_>) -> Option<i64> {
         match kind {
-            1..=3 => self.skip(1),
-            4..=6 => {
-                let value = self.integer()?;
-                if let Some(outer) = level.outer {
-                    on(outer, field, value);
-                }
-                Some(())
-            }
-            7 => self.skip(8),
+            1..=3 => self.skip(1)?,
+            4..=6 => return self.integer(),
+            7 => self.skip(8)?,
             8 => {
                 let length = self.varint()?;
-                self.skip(length)
+                self.skip(length)?;
             }
             // A list; Parquet has no map. Its elements are too deep to be told.
             9 => {
@@ -111,13 +128,15 @@ impl<'a> Walk<'a> {
                 }
                 let mut inside = Level { outer: None, depth: level.depth + 1 };
                 // Every element has at least a byte, so a false count ends with the bytes.
-                (0..count).try_for_each(|_| self.value(head & 0x0f, 0, &mut inside, on))
+                (0..count)
+                    .try_for_each(|_| self.value(head & 0x0f, 0, &mut inside, on).map(|_| ()))?;
             }
-            12 => {
+            STRUCTURE => {
                 let outer = (level.outer == Some(0)).then_some(field);
-                self.structure(&mut Level { outer, depth: level.depth + 1 }, on)
+                self.structure(&mut Level { outer, depth: level.depth + 1 }, on)?;
             }
-            _ => None,
+            _ => return None,
         }
+        Some(0)
     }
 }

@@ -161,7 +161,7 @@ impl Writer {
                 }
                 Err(_) => {
                     "it did not answer in time".clone_into(&mut reason);
-                    // Its answer would be taken for another's.
+                    // What comes after would wait behind it.
                     self.connection = None;
                     rest
                 }
