@@ -48,6 +48,12 @@ impl Digest {
         &self.0
     }
 
+    /// The first 8 bytes: enough to tell objects apart in a key, and no proof of anything.
+    pub fn prefix(&self) -> [u8; 8] {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        [a, b, c, d, e, f, g, h]
+    }
+
     /// Reads 64 lower-case hex digits, and no other form.
     pub fn parse(text: &str) -> Result<Self, DigestError> {
         hex_bytes(text).map(Self).ok_or(DigestError)

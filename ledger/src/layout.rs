@@ -8,8 +8,9 @@ use std::fmt;
 use crate::hash::Digest;
 use crate::limits::{BUNDLE_ENTRY_BYTES, TILE_WIDTH};
 use crate::merkle::{self, Frontier};
-use crate::names::{Seq, Workspace};
-use crate::time::Hour;
+use crate::names::{RollupName, Seq, Workspace};
+use crate::note::plain_number;
+use crate::time::{Day, Hour};
 
 /// The entries that a chunk's object and manifest are about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,6 +23,24 @@ pub struct Range {
     pub first_seq: Seq,
     /// Seq of the last entry.
     pub last_seq: Seq,
+}
+
+/// Which rollup an object or a note is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RollupPlace {
+    /// The rollup.
+    pub name: RollupName,
+    /// The workspace.
+    pub workspace: Workspace,
+    /// The day.
+    pub day: Day,
+    /// The version of the definition.
+    pub version: u32,
+    /// How often the day was restated before.
+    pub revision: u32,
+    /// The first bytes of the SHA-256 of the object: a run that died leaves nothing in the way of the next one,
+    /// which may have more to read.
+    pub object: [u8; 8],
 }
 
 /// Everything that an archive holds, by what it is. Prints as its object key.
@@ -63,8 +82,18 @@ pub enum Artefact {
         /// 0, or which erasure of the range this is.
         erasure: u32,
     },
-    /// `rollups/<name>/...`: numbers computed from sealed chunks.
-    Rollup(String),
+    /// `rollups/<name>/v<version>.sql`: the definition of a rollup.
+    RollupSql {
+        /// The rollup.
+        name: RollupName,
+        /// The version of the definition, from 1.
+        version: u32,
+    },
+    /// `rollups/<name>/workspace=<ws>/date=<date>/v<version>.r<revision>-<hex>.parquet`: figures computed from
+    /// sealed chunks.
+    Rollup(RollupPlace),
+    /// The same with `.note`: a copy of its manifest.
+    RollupNote(RollupPlace),
 }
 
 impl Artefact {
@@ -109,9 +138,7 @@ impl Artefact {
                 let (range, erasure) = parse_range(rest, "parquet")?;
                 Some(Self::Events { range, erasure })
             }
-            "rollups" if rest.split('/').all(is_plain_segment) => {
-                Some(Self::Rollup(rest.to_owned()))
-            }
+            "rollups" => parse_rollup(rest),
             _ => None,
         }
     }
@@ -139,14 +166,46 @@ impl fmt::Display for Artefact {
                 write_range(f, "manifests", range, *erasure, "note")
             }
             Self::Events { range, erasure } => write_range(f, "events", range, *erasure, "parquet"),
-            Self::Rollup(rest) => write!(f, "rollups/{rest}"),
+            Self::RollupSql { name, version } => write!(f, "rollups/{name}/v{version}.sql"),
+            Self::Rollup(place) => write_rollup(f, place, "parquet"),
+            Self::RollupNote(place) => write_rollup(f, place, "note"),
         }
     }
 }
 
-fn is_plain_segment(segment: &str) -> bool {
-    !matches!(segment, "" | "." | "..")
-        && segment.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '='))
+fn write_rollup(f: &mut fmt::Formatter<'_>, place: &RollupPlace, ending: &str) -> fmt::Result {
+    let RollupPlace { name, workspace, day, version, revision, object } = place;
+    write!(f, "rollups/{name}/workspace={workspace}/date={day}/v{version}.r{revision}-")?;
+    object.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+    write!(f, ".{ending}")
+}
+
+fn parse_rollup(path: &str) -> Option<Artefact> {
+    let number = |text: &str| plain_number(text).and_then(|number| u32::try_from(number).ok());
+    let version = |text: &str| number(text.strip_prefix('v')?).filter(|version| *version > 0);
+    let (name, rest) = path.split_once('/')?;
+    let name = RollupName::new(name).ok()?;
+    if let Some(text) = rest.strip_suffix(".sql") {
+        return Some(Artefact::RollupSql { name, version: version(text)? });
+    }
+    let (workspace, rest) = rest.strip_prefix("workspace=")?.split_once("/date=")?;
+    let (day, file) = rest.split_once('/')?;
+    let (head, ending) = file.rsplit_once('.')?;
+    let (head, object) = head.split_once('-')?;
+    let (at, revision) = head.split_once(".r")?;
+    let place = RollupPlace {
+        name,
+        workspace: Workspace::new(workspace).ok()?,
+        day: Day::parse(day).ok()?,
+        version: version(at)?,
+        revision: number(revision)?,
+        object: crate::hash::hex_bytes(object)?,
+    };
+    match ending {
+        "parquet" => Some(Artefact::Rollup(place)),
+        "note" => Some(Artefact::RollupNote(place)),
+        _ => None,
+    }
 }
 
 fn write_hour(f: &mut fmt::Formatter<'_>, prefix: &str, hour: Hour) -> fmt::Result {

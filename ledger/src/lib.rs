@@ -2,7 +2,7 @@
 //!
 //! Here, in the order that data meets it: [`names`], [`time`], [`key`], [`payload`],
 //! [`submission`], [`entry`], [`merkle`], [`note`], [`receipt`], [`chunk`], [`hour`],
-//! [`checkpoint`], [`succession`] and [`mod@line`] (the seal keys), [`prune`], [`layout`], [`chain`] (the key
+//! [`checkpoint`], [`succession`] and [`mod@line`] (the seal keys), [`prune`], [`layout`], [`rollup`], [`chain`] (the key
 //! state of a workspace), [`counters`], [`verify`] (the state machine that checks an archive) and [`proof`] (one event,
 //! proven by one small file).
 //!
@@ -29,6 +29,7 @@ pub mod payload;
 pub mod proof;
 pub mod prune;
 pub mod receipt;
+pub mod rollup;
 pub mod submission;
 pub mod succession;
 pub mod time;

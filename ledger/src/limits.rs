@@ -30,6 +30,9 @@ pub const ORIGIN_BYTES: usize = 128;
 /// Longest workspace name, in bytes (FORMAT section 1).
 pub const WORKSPACE_BYTES: usize = 63;
 
+/// Longest name of a rollup, in bytes: no longer than Postgres keeps names of tables.
+pub const ROLLUP_BYTES: usize = 48;
+
 /// Most root keys that a workspace may be created with (FORMAT section 6).
 pub const ROOT_KEYS: usize = 8;
 

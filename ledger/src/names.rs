@@ -1,10 +1,10 @@
-//! Names: the ledger's origin, a workspace, an event's id, a sequence number.
+//! Names: the ledger's origin, a workspace, an event's id, a sequence number, a rollup.
 //!
 //! Here: what a name may hold, checked once when it enters. Not here: keys (see [`crate::key`]).
 
 use std::fmt;
 
-use crate::limits::{ORIGIN_BYTES, WORKSPACE_BYTES};
+use crate::limits::{ORIGIN_BYTES, ROLLUP_BYTES, WORKSPACE_BYTES};
 
 /// Why a text is not a name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -104,6 +104,35 @@ impl Workspace {
 }
 
 impl fmt::Display for Workspace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The name of a rollup, or of a column of one; safe as a path segment and in SQL as it stands (FORMAT section 11).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RollupName(String);
+
+impl RollupName {
+    /// Checks a text and takes it as the name of a rollup.
+    pub fn new(text: &str) -> Result<Self, NameError> {
+        let (kind, allowed) = ("rollup", "a-z 0-9 _, starting with a letter");
+        check(kind, text, ROLLUP_BYTES, allowed, |c| matches!(c, 'a'..='z' | '0'..='9' | '_'))?;
+        match text.chars().next() {
+            Some(found @ ('0'..='9' | '_')) => {
+                Err(NameError::Character { kind, found, at: 0, allowed })
+            }
+            _ => Ok(Self(text.to_owned())),
+        }
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RollupName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }

@@ -1,6 +1,6 @@
-//! Times of the ledger: microseconds since 1970-01-01T00:00:00Z, and whole hours.
+//! Times of the ledger: microseconds since 1970-01-01T00:00:00Z, whole hours and whole days.
 //!
-//! Here: the two types, and the one text form that notes use. Not here: reading a clock (nothing
+//! Here: the three types, and the one text form that notes use. Not here: reading a clock (nothing
 //! in this crate does), and the looser RFC 3339 of `occurred_at` (see [`crate::payload`]).
 
 use std::fmt;
@@ -161,6 +161,69 @@ impl fmt::Display for Hour {
     /// RFC 3339 in UTC without a fraction: `2026-11-23T16:00:00Z`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}T{:02}:00:00Z", self.date(), self.of_day())
+    }
+}
+
+/// A whole UTC day, counted from 1970-01-01: the period of a rollup (FORMAT section 11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Day(i32);
+
+impl Day {
+    /// The last day that this format can write: 9999-12-31.
+    pub const LAST: Self = Self(2_932_896);
+
+    /// Takes a count of days since 1970-01-01; `None` before 1970 or after 9999.
+    pub const fn new(days: i32) -> Option<Self> {
+        if days < 0 || days > Self::LAST.0 { None } else { Some(Self(days)) }
+    }
+
+    /// The count of days since 1970-01-01.
+    pub const fn get(self) -> i32 {
+        self.0
+    }
+
+    /// The day that a time lies in.
+    pub fn of(at: Micros) -> Self {
+        // A time of this format lies in a day of it.
+        Self(i32::try_from(at.0.div_euclid(DAY)).unwrap_or(Self::LAST.0))
+    }
+
+    /// The first microsecond of the day.
+    pub fn start(self) -> Micros {
+        Micros(i64::from(self.0) * DAY)
+    }
+
+    /// The first microsecond after the day, as a bare count: 9999-12-31 has no [`Micros`] after it.
+    pub fn end(self) -> i64 {
+        self.start().0 + DAY
+    }
+
+    /// The day so many days earlier; 1970-01-01 where there is none.
+    #[must_use]
+    pub fn back(self, days: u16) -> Self {
+        Self((self.0 - i32::from(days)).max(0))
+    }
+
+    /// The day so many days later; 9999-12-31 where there is none.
+    #[must_use]
+    pub fn ahead(self, days: u16) -> Self {
+        Self((self.0 + i32::from(days)).min(Self::LAST.0))
+    }
+
+    /// Reads `2026-11-23`, and no other form.
+    pub fn parse(text: &str) -> Result<Self, TimeError> {
+        let hour = Hour::parse(&format!("{text}T00:00:00Z"));
+        hour.map(|hour| Self::of(hour.start())).map_err(|_| {
+            let form = "2026-11-23";
+            TimeError { text: text.chars().take(64).collect(), form }
+        })
+    }
+}
+
+impl fmt::Display for Day {
+    /// `2026-11-23`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.start().hour().date())
     }
 }
 

@@ -1,10 +1,10 @@
 //! Names and archive keys: each by a table, and by what must hold of all of them.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
 
-use ledger::layout::{self, Artefact, BundleError, Range};
-use ledger::names::{EventId, NameError, Origin, Seq, Workspace};
+use ledger::layout::{self, Artefact, BundleError, Range, RollupPlace};
+use ledger::names::{EventId, NameError, Origin, RollupName, Seq, Workspace};
 use ledger::submission::Counter;
-use ledger::time::{Hour, Micros};
+use ledger::time::{Day, Hour, Micros};
 use proptest::prelude::*;
 
 /// Names that no part of an archive key may have: the tricks that lead out of a directory, and
@@ -133,6 +133,18 @@ fn ranges() -> impl Strategy<Value = Range> {
     })
 }
 
+fn rollups() -> impl Strategy<Value = RollupPlace> {
+    ("[a-z][a-z0-9_]{0,47}", workspaces(), hours(), 1_u32.., any::<u32>(), any::<[u8; 8]>())
+        .prop_map(|(name, workspace, hour, version, revision, object)| RollupPlace {
+            name: RollupName::new(&name).unwrap(),
+            workspace,
+            day: Day::of(hour.start()),
+            version,
+            revision,
+            object,
+        })
+}
+
 fn artefacts() -> impl Strategy<Value = Artefact> {
     let index = prop_oneof![0_u64..3_000, any::<u64>()];
     prop_oneof![
@@ -147,7 +159,12 @@ fn artefacts() -> impl Strategy<Value = Artefact> {
         hours().prop_map(Artefact::HourHeads),
         (ranges(), any::<u32>()).prop_map(|(range, erasure)| Artefact::Manifest { range, erasure }),
         (ranges(), any::<u32>()).prop_map(|(range, erasure)| Artefact::Events { range, erasure }),
-        "[a-z]{1,8}(/[A-Za-z0-9=_-]{1,12}(\\.[a-z]{1,4})?){1,3}".prop_map(Artefact::Rollup),
+        ("[a-z][a-z0-9_]{0,47}", 1_u32..).prop_map(|(name, version)| Artefact::RollupSql {
+            name: RollupName::new(&name).unwrap(),
+            version
+        }),
+        rollups().prop_map(Artefact::Rollup),
+        rollups().prop_map(Artefact::RollupNote),
     ]
 }
 

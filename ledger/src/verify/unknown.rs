@@ -69,7 +69,8 @@ impl Audit {
             Artefact::Tile { level, index, width } => {
                 beyond(*index, *width, self.walk.size >> (8 * u32::from(*level)))
             }
-            Artefact::Checkpoint | Artefact::Rollup(_) => false,
+            Artefact::Checkpoint => false,
+            Artefact::RollupSql { .. } | Artefact::Rollup(_) | Artefact::RollupNote(_) => false,
         }
     }
 }

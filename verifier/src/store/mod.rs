@@ -44,6 +44,7 @@ pub fn most_bytes(key: &str) -> u64 {
     match Artefact::parse(key) {
         Some(Artefact::Checkpoint | Artefact::HourNote(_)) => SMALL_BYTES_MAX,
         Some(Artefact::Manifest { .. } | Artefact::Tile { .. }) => SMALL_BYTES_MAX,
+        Some(Artefact::RollupNote(_) | Artefact::RollupSql { .. }) => SMALL_BYTES_MAX,
         Some(Artefact::Bundle { .. }) => BUNDLE_BYTES_MAX,
         Some(Artefact::HourHeads(_) | Artefact::Events { .. } | Artefact::Rollup(_)) | None => {
             OBJECT_BYTES_MAX
