@@ -80,10 +80,10 @@ bench-queue: tools-postgres tools-redis $(VENV)/.ready bench-build ## Measure Ka
 .PHONY: bench-build
 bench-build:
 	cargo build --locked --release --workspace --bin tally-bench --bin tally-ingest \
-		--bin tally-archiver-under-fault --bin tally-verify
+		--bin tally-archiver-under-fault --bin tally-archiver --bin tally-verify
 
 .PHONY: bench-seal
-bench-seal: tools-postgres $(VENV)/.ready bench-build ## Measure sealing, verifying and restoring up to 10 million events
+bench-seal: tools-postgres $(VENV)/.ready bench-build ## Measure sealing, verifying, restoring and rolling up to 10 million events
 	"$(CARGO_TARGET_DIR)/release/tally-bench" --seal-only --seal 100000,1000000,10000000
 
 .PHONY: verifier-size

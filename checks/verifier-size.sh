@@ -33,3 +33,4 @@ counts=""
 printf 'ledger: %s crates linked in\n' "$(count normal -p ledger)"
 line "without s3" --no-default-features
 line "with s3"
+line "with s3 and rollup" --features rollup

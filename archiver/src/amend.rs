@@ -102,6 +102,19 @@ impl Place {
         rows.iter().map(|row| Self::read(workspace, row)).collect()
     }
 
+    /// Every chunk of a workspace, in the order of the chain.
+    pub async fn every(
+        conn: &mut PgConnection,
+        workspace: &Workspace,
+    ) -> Result<Vec<Self>, sqlx::Error> {
+        let rows = sqlx::query(places_sql!(
+            "sealed_chunks",
+            "WHERE c.workspace = $1 ORDER BY c.first_seq"
+        ));
+        let rows = rows.bind(workspace.as_str()).fetch_all(conn).await?;
+        rows.iter().map(|row| Self::read(workspace, row)).collect()
+    }
+
     fn read(workspace: &Workspace, row: &PgRow) -> Result<Self, sqlx::Error> {
         let seq = |column| Seq::new(unsigned(row, column)?).ok_or(sqlx::Error::RowNotFound);
         let hour = Micros::new(row.try_get("hour")?).ok_or(sqlx::Error::RowNotFound)?.hour();
@@ -134,29 +147,12 @@ impl InForce {
         origin: &Origin,
         place: &Place,
     ) -> Result<Self, SealError> {
-        let Place { range, erasure, note, .. } = place;
-        let (range, erasure) = (range.clone(), *erasure);
-        let copy = Artefact::Manifest { range, erasure }.to_string();
-        let wrong =
-            |key: &str, problem: String| Disagreement::Sealed { key: key.to_owned(), problem };
-        let text = source.get(&copy)?.unwrap_or_default();
-        if Digest::of(&text) != *note {
-            return Err(wrong(&copy, "the log has another manifest".to_owned()).into());
-        }
-        let body = Note::parse(&text).and_then(|signed| signed.verify(key));
-        let mark = body.map_err(MarkError::from).and_then(|body| Mark::of(body, *note, origin));
-        let manifest = match mark {
-            Ok(Mark::Chunk { manifest, .. } | Mark::Amendment { manifest, .. }) => *manifest,
-            Ok(Mark::Hour { .. } | Mark::Prune(_) | Mark::Keys { .. }) => {
-                return Err(wrong(&copy, "it is no manifest".to_owned()).into());
-            }
-            Err(error) => return Err(wrong(&copy, error.to_string()).into()),
-        };
+        let manifest = manifest_of(source, key, origin, place)?;
         let object = Bytes::from(source.get(&manifest.object)?.unwrap_or_default());
         if let Some(finding) = check_chunk(&manifest, &object).findings.first() {
             return Err(wrong(&manifest.object, finding.to_string()).into());
         }
-        Ok(Self { manifest, note: *note, object })
+        Ok(Self { manifest, note: place.note, object })
     }
 
     /// Whether one of its entries is the ledger's own: such a chunk stays, as keys and erasures hang on it.
@@ -232,6 +228,33 @@ impl InForce {
         }
         if count == 0 { Ok(None) } else { writer.finish().map(Some) }
     }
+}
+
+/// The manifest of a chunk in force, from the archive's copy: the one that the log has, signed by this seal key.
+pub(crate) fn manifest_of(
+    source: &dyn ArchiveSource,
+    key: &VerifierKey,
+    origin: &Origin,
+    place: &Place,
+) -> Result<ChunkManifest, SealError> {
+    let Place { range, erasure, note, .. } = place;
+    let (range, erasure) = (range.clone(), *erasure);
+    let copy = Artefact::Manifest { range, erasure }.to_string();
+    let text = source.get(&copy)?.unwrap_or_default();
+    if Digest::of(&text) != *note {
+        return Err(wrong(&copy, "the log has another manifest").into());
+    }
+    let body = Note::parse(&text).and_then(|signed| signed.verify(key));
+    let mark = body.map_err(MarkError::from).and_then(|body| Mark::of(body, *note, origin));
+    match mark {
+        Ok(Mark::Chunk { manifest, .. } | Mark::Amendment { manifest, .. }) => Ok(*manifest),
+        Ok(_) => Err(wrong(&copy, "it is no manifest").into()),
+        Err(error) => Err(wrong(&copy, error).into()),
+    }
+}
+
+pub(crate) fn wrong(key: &str, problem: impl ToString) -> Disagreement {
+    Disagreement::Sealed { key: key.to_owned(), problem: problem.to_string() }
 }
 
 /// Whether a row holds a payload that is to go. Those of `ledger.` events never do.

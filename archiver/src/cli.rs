@@ -5,6 +5,7 @@
 
 mod keys;
 mod retain;
+mod rollup;
 mod service;
 mod status;
 
@@ -25,6 +26,7 @@ use verifier::trust::{self, TrustError};
 
 use keys::{KeygenArguments, RevokeArguments, RotateArguments};
 use retain::RetainArguments;
+use rollup::{PublishArguments, RollupArguments};
 
 use crate::SealError;
 use crate::config::{Config, ConfigError, Settings};
@@ -71,6 +73,10 @@ enum Command {
     Erase,
     /// Let go what the retention policy does not keep any longer, once
     Retain(RetainArguments),
+    /// Compute what is due of the rollups: figures of each day, from the sealed archive alone
+    Rollup(RollupArguments),
+    /// Load what was rolled up from the archive into the schema `marts` of the database
+    Publish(PublishArguments),
     /// Say what is sealed, what waits, and how the last passes ended
     Status(StatusArguments),
     /// Make a seal key
@@ -105,7 +111,9 @@ struct RestoreArguments {
 enum CliError {
     #[error(transparent)]
     Config(#[from] ConfigError),
-    #[error("name a command: run, seal, erase, retain, status, rotate, revoke, keygen or restore")]
+    #[error(
+        "name a command: run, seal, erase, retain, rollup, publish, status, rotate, revoke, keygen or restore"
+    )]
     NoCommand,
     #[error("the system's clock stands before 1970 or after 9999: set it")]
     Clock,
@@ -173,7 +181,12 @@ impl Cli {
         if matches!(command, Command::Run) {
             return service::run(&config).map(|()| 0);
         }
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = match command {
+            // Its work is spread over all cores.
+            Command::Rollup(_) => tokio::runtime::Builder::new_multi_thread(),
+            _ => tokio::runtime::Builder::new_current_thread(),
+        };
+        let runtime = { runtime }.enable_all().build()?;
         let (text, json, code) = runtime.block_on(async {
             match command {
                 Command::Run | Command::Keygen(_) => Err(CliError::NoCommand),
@@ -188,6 +201,14 @@ impl Cli {
                 Command::Retain(arguments) => {
                     let retained = retain::retain(&config, arguments).await?;
                     Ok((retained.to_string(), retain::json(&retained), 0))
+                }
+                Command::Rollup(arguments) => {
+                    let rolled = rollup::roll_up(&config, arguments).await?;
+                    Ok((rolled.to_string(), rollup::rolled_json(&rolled), 0))
+                }
+                Command::Publish(arguments) => {
+                    let published = rollup::publish(&config, arguments).await?;
+                    Ok((published.to_string(), rollup::published_json(&published), 0))
                 }
                 Command::Restore(arguments) => {
                     let restored = restore_from(&config, arguments).await?;

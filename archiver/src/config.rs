@@ -23,6 +23,10 @@ const GRACE_SECONDS: u64 = 60;
 
 const MIB: u64 = 1 << 20;
 
+/// Memory of a rollup unless the settings say otherwise, and the least that it works with, in MiB.
+const ROLLUP_MEMORY_MIB: u64 = 256;
+const ROLLUP_MEMORY_LEAST_MIB: u64 = 32;
+
 /// Why the settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -63,6 +67,12 @@ pub enum ConfigError {
         /// Rows.
         rows: u64,
         /// Payload, in MiB.
+        mib: u64,
+    },
+    /// A rollup would not get far.
+    #[error("`archive.rollup_memory_mib` = {mib}: it must be at least {ROLLUP_MEMORY_LEAST_MIB}")]
+    RollupMemory {
+        /// In MiB.
         mib: u64,
     },
     /// The origin is no origin.
@@ -134,6 +144,8 @@ struct ArchiveSection {
     chunk_rows: Option<u64>,
     chunk_mib: Option<u64>,
     retention_policy: Option<PathBuf>,
+    rollup_dir: Option<PathBuf>,
+    rollup_memory_mib: Option<u64>,
     #[serde(default)]
     s3: S3Settings,
 }
@@ -184,6 +196,14 @@ pub struct Settings {
     /// [archive.retention_policy]
     #[arg(long, env = "TALLY_ARCHIVE_RETENTION_POLICY", value_name = "FILE", global = true)]
     retention_policy: Option<PathBuf>,
+    /// Directory of this archiver's own where `rollup` keeps what it has read of the archive, so that the
+    /// next run need not read it again; a temporary one where it is not set [archive.rollup_dir]
+    #[arg(long, env = "TALLY_ARCHIVE_ROLLUP_DIR", value_name = "DIR", global = true)]
+    rollup_dir: Option<PathBuf>,
+    /// Most memory of intermediate results of `rollup`: what is above goes to disk
+    /// [archive.rollup_memory_mib]
+    #[arg(long, env = "TALLY_ARCHIVE_ROLLUP_MEMORY_MIB", value_name = "MIB", global = true)]
+    rollup_memory_mib: Option<u64>,
     /// How the log lines of `run` look, text by default [telemetry.log_format]
     #[arg(long, env = "TALLY_TELEMETRY_LOG_FORMAT", value_name = "FORMAT", global = true)]
     log_format: Option<LogFormat>,
@@ -212,6 +232,10 @@ pub struct Config {
     pub limits: Limits,
     /// The file that says how long records are kept; for ever where there is none.
     pub retention_policy: Option<PathBuf>,
+    /// Where what rollups read is kept from run to run.
+    pub rollup_dir: Option<PathBuf>,
+    /// Most bytes of intermediate results of a rollup.
+    pub rollup_memory: u64,
     /// How log lines look.
     pub log_format: LogFormat,
 }
@@ -282,6 +306,10 @@ impl Settings {
         Ok(Config {
             limits: limits(rows, mib)?,
             retention_policy: self.retention_policy.or(file.archive.retention_policy),
+            rollup_dir: self.rollup_dir.or(file.archive.rollup_dir),
+            rollup_memory: rollup_memory(
+                self.rollup_memory_mib.or(file.archive.rollup_memory_mib),
+            )?,
             log_format: self.log_format.or(file.telemetry.log_format).unwrap_or_default(),
             origin: Origin::new(&origin)?,
             database_url: database_url.ok_or(missing("database.url", "TALLY_DATABASE_URL"))?,
@@ -292,6 +320,14 @@ impl Settings {
             grace: Duration::from_secs(grace.unwrap_or(GRACE_SECONDS)),
         })
     }
+}
+
+fn rollup_memory(mib: Option<u64>) -> Result<u64, ConfigError> {
+    let mib = mib.unwrap_or(ROLLUP_MEMORY_MIB);
+    if mib < ROLLUP_MEMORY_LEAST_MIB {
+        return Err(ConfigError::RollupMemory { mib });
+    }
+    Ok(mib.saturating_mul(MIB))
 }
 
 /// The limits of a chunk, by the settings.
@@ -338,6 +374,10 @@ impl fmt::Display for Config {
         if let Some(path) = &self.retention_policy {
             writeln!(f, "retention_policy = {path:?}")?;
         }
+        if let Some(path) = &self.rollup_dir {
+            writeln!(f, "rollup_dir = {path:?}")?;
+        }
+        writeln!(f, "rollup_memory_mib = {}", self.rollup_memory / MIB)?;
         if self.s3 == S3Settings::default() {
             return Ok(());
         }

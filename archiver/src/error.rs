@@ -1,8 +1,10 @@
 //! Why sealing and erasing stop.
 
+use ledger::hash::Digest;
 use ledger::names::{NameError, Origin, Seq, Workspace};
 use ledger::note::{SignerError, VerifierKey};
 use ledger::time::Hour;
+use verifier::rollup::RollupError;
 use verifier::store::SourceError;
 
 use crate::chunk::ChunkError;
@@ -160,6 +162,21 @@ pub enum Disagreement {
         /// What is wrong.
         problem: String,
     },
+    /// The definition of a rollup is not the one that was logged under its version.
+    #[error(
+        "the rollup {name} version {version} is logged with the definition {expected}, and this program's is \
+         {found}: a definition that changes takes the next version"
+    )]
+    Definition {
+        /// The rollup.
+        name: String,
+        /// The version.
+        version: u32,
+        /// `H` of the definition that is logged.
+        expected: Digest,
+        /// `H` of the one at hand.
+        found: Digest,
+    },
     /// What was written does not verify when it is read back.
     #[error("`{object}`, read back from the store, does not verify: {finding}")]
     ReadBack {
@@ -195,6 +212,9 @@ pub enum SealError {
     /// The retention policy cannot be used.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// A rollup was not computed.
+    #[error(transparent)]
+    Rollup(#[from] RollupError),
     /// The store failed.
     #[error("the store: {0}")]
     Vault(#[from] VaultError),
@@ -233,6 +253,7 @@ impl SealError {
             | Self::NoLedger
             | Self::Signer(_)
             | Self::Policy(_)
+            | Self::Rollup(_)
             | Self::Database(_)
             | Self::Vault(_)
             | Self::Log(_)

@@ -1,7 +1,7 @@
 //! Seals closed hours of the ledger into a signed, logged Parquet archive.
 //!
-//! Here: sealing ([`seal`]), erasing ([`erase`]), retention ([`retain`], by a [`policy`]) and changing the
-//! seal key ([`rotate`]), each the order of its effects, and what they are made of ([`chunk`], [`amend`], [`erasure`], [`keys`], [`log`],
+//! Here: sealing ([`seal`]), erasing ([`erase`]), retention ([`retain`], by a [`policy`]), changing the
+//! seal key ([`rotate`]) rolling up ([`rollup`]) and publishing what came of it ([`marts`]), each the order of its effects, and what they are made of ([`chunk`], [`amend`], [`erasure`], [`keys`], [`log`],
 //! [`publish`], [`readback`], [`recover`]); restoring a database from the archive ([`restore`]); sealing every hour, for as
 //! long as it runs ([`daemon`], [`passes`]); the write side of the store ([`vault`]), the database as the
 //! archiver sees it
@@ -24,6 +24,7 @@ pub mod keys;
 pub mod lock;
 pub mod log;
 mod making;
+pub mod marts;
 pub mod passes;
 mod planned;
 pub mod policy;
@@ -33,6 +34,7 @@ pub mod records;
 pub mod recover;
 pub mod restore;
 pub mod retain;
+pub mod rollup;
 pub mod rotate;
 pub mod seal;
 pub mod state;

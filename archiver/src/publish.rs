@@ -52,6 +52,11 @@ impl Batch {
         Self { state, line, tree: start.log.frontier(), leaves: Vec::new(), marks: Vec::new() }
     }
 
+    /// How many leaves there are to publish.
+    pub(crate) fn len(&self) -> usize {
+        self.leaves.len()
+    }
+
     /// Whether there is nothing to publish.
     pub(crate) fn is_empty(&self) -> bool {
         self.leaves.is_empty()

@@ -13,6 +13,7 @@ use ledger::merkle::Frontier;
 use ledger::names::{Origin, Seq, Workspace};
 use ledger::note::{BodyError, Note, NoteError};
 use ledger::prune::PruneRecord;
+use ledger::rollup::RollupManifest;
 use ledger::time::{Hour, Micros};
 use sqlx::{PgConnection, Row as _};
 
@@ -45,6 +46,13 @@ pub enum Mark {
     },
     /// The record that chunks' objects are gone.
     Prune(Box<PruneRecord>),
+    /// A rollup: it seals nothing.
+    Rollup {
+        /// Its manifest.
+        manifest: Box<RollupManifest>,
+        /// `H` of the manifest's note.
+        note: Digest,
+    },
     /// A note about the seal keys.
     Keys {
         /// The seal keys behind it.
@@ -65,7 +73,9 @@ pub enum MarkError {
     #[error(transparent)]
     Line(#[from] LineError),
     /// It is of no kind that an archiver of this version writes.
-    #[error("it is no chunk's manifest, hour note, prune record or note about the seal keys: {0}")]
+    #[error(
+        "it is no chunk's manifest, hour note, prune record, rollup or note about the seal keys: {0}"
+    )]
     Body(#[from] BodyError),
     /// It is of another ledger.
     #[error("it is of the ledger {0}")]
@@ -107,10 +117,17 @@ impl Mark {
                     let of = record.origin.clone();
                     (Self::Prune(Box::new(record)), of)
                 }
-                Err(BodyError::Kind { .. }) => {
-                    let HourNote { hour, origin, .. } = HourNote::parse(body)?;
-                    (Self::Hour { hour, note }, origin)
-                }
+                Err(BodyError::Kind { .. }) => match RollupManifest::parse(body) {
+                    Ok(manifest) => {
+                        let of = manifest.origin.clone();
+                        (Self::Rollup { manifest: Box::new(manifest), note }, of)
+                    }
+                    Err(BodyError::Kind { .. }) => {
+                        let HourNote { hour, origin, .. } = HourNote::parse(body)?;
+                        (Self::Hour { hour, note }, origin)
+                    }
+                    Err(error) => return Err(error.into()),
+                },
                 Err(error) => return Err(error.into()),
             },
             Err(error) => return Err(error.into()),
@@ -122,9 +139,8 @@ impl Mark {
     pub fn through(&self) -> Option<Micros> {
         match self {
             Self::Hour { hour, .. } => Micros::new(hour.end()),
-            Self::Chunk { .. } | Self::Amendment { .. } | Self::Prune(_) | Self::Keys { .. } => {
-                None
-            }
+            Self::Chunk { .. } | Self::Amendment { .. } | Self::Prune(_) => None,
+            Self::Rollup { .. } | Self::Keys { .. } => None,
         }
     }
 }
@@ -160,6 +176,7 @@ impl State {
             Mark::Amendment { .. } => {}
             // The chain goes on by its manifests, which stay.
             Mark::Prune(_) => {}
+            Mark::Rollup { .. } => {}
             // See `crate::recover::Start::line`.
             Mark::Keys { .. } => {}
             Mark::Hour { hour, note } => self.last_hour = Some((*hour, *note)),
@@ -286,6 +303,20 @@ pub async fn save(
             .bind(index)
             .bind(note.as_bytes().as_slice())
             .bind(hour.start().get()),
+            Mark::Rollup { manifest, note } => sqlx::query(
+                "INSERT INTO rollups (log_index, manifest_hash, name, version, sql_sha256, workspace, day,
+                 revision, inputs_root, object) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+            )
+            .bind(index)
+            .bind(note.as_bytes().as_slice())
+            .bind(manifest.name.as_str())
+            .bind(i64::from(manifest.version))
+            .bind(manifest.sql_sha256.as_bytes().as_slice())
+            .bind(manifest.workspace.as_str())
+            .bind(manifest.day.get())
+            .bind(i64::from(manifest.revision))
+            .bind(manifest.inputs_root.as_bytes().as_slice())
+            .bind(&manifest.object),
             Mark::Keys { line, note } => {
                 keys::keep(&mut tx, line).await?;
                 keys::insert(index, note)

@@ -81,6 +81,19 @@ impl Step {
         Self::Removed,
     ];
 
+    /// Those of rolling up, in order.
+    pub const ROLLING_UP: [Self; 9] = [
+        Self::ObjectPut,
+        Self::ObjectReadBack,
+        Self::ManifestPut,
+        Self::LeavesKept,
+        Self::BundlesPut,
+        Self::TilesPut,
+        Self::CheckpointPut,
+        Self::Trimmed,
+        Self::Marked,
+    ];
+
     /// Those of erasing, in order.
     pub const ERASING: [Self; 11] = [
         Self::ObjectPut,

@@ -22,10 +22,19 @@ pub fn tool(path: &str) -> Result<PathBuf, Failure> {
 
 /// Runs a script of `checks/second` in Python; gives its exit code and the JSON that it prints.
 pub async fn python(script: &str, arguments: &[&Path]) -> Result<(Option<i32>, Value), Failure> {
+    python_on(Command::new("env"), script, arguments).await
+}
+
+/// The same, by a program that runs another one: `env`, `taskset`.
+pub async fn python_on(
+    mut command: Command,
+    script: &str,
+    arguments: &[&Path],
+) -> Result<(Option<i32>, Value), Failure> {
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("second");
-    let mut command = Command::new(tool("venv/bin/python")?);
     // Nothing is to be left in the source tree.
-    command.env("PYTHONDONTWRITEBYTECODE", "1").arg(scripts.join(script)).args(arguments);
+    command.arg(tool("venv/bin/python")?).env("PYTHONDONTWRITEBYTECODE", "1");
+    command.arg(scripts.join(script)).args(arguments);
     let output = command.output().await?;
     match serde_json::from_slice(&output.stdout) {
         Ok(told) => Ok((output.status.code(), told)),

@@ -17,6 +17,8 @@ pub mod prove;
 pub mod receipts;
 pub mod replay;
 pub mod report;
+#[cfg(feature = "rollup")]
+pub mod rollup;
 mod room;
 pub mod rows;
 pub mod state;

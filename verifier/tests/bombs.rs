@@ -1,5 +1,5 @@
 //! Files that are small and claim much: refused before anything is decoded.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 use ledger::columns::{Derived, Row};
 use ledger::hash::Digest;
@@ -78,4 +78,44 @@ fn an_encoding_that_hides_what_it_comes_to() {
         assert_eq!(pages, refused, "{column} as {encoding}: {read:?}");
         assert_eq!(read.is_ok(), !refused, "{column} as {encoding}: {read:?}");
     }
+}
+
+/// Where a file says from which Arrow types it was written, the library panics over some of what may stand there.
+#[test]
+fn arrow_types_that_are_none() {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    let (origin, workspace) = names();
+    let plain = bytes::Bytes::from(object(10, true));
+    let mut batches = ParquetRecordBatchReaderBuilder::try_new(plain).unwrap().build().unwrap();
+    let batch = batches.next().unwrap().unwrap();
+    let properties = properties(&origin, &workspace).unwrap();
+    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
+    writer.write(&batch).unwrap();
+    let file = writer.into_inner().unwrap();
+    assert_eq!(drain(file.clone(), 10), Ok(10));
+    let name = b"ARROW:schema";
+    let at = file.windows(name.len()).position(|window| window == name).unwrap() + name.len();
+    let is_text = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=".contains(byte);
+    // Behind the name stand a type and a length; the text itself is a long run.
+    let start = (at..).find(|start| file[*start..*start + 64].iter().all(is_text)).unwrap();
+    let length = file[start..].iter().take_while(|byte| is_text(byte)).count() / 4 * 4;
+    let types = STANDARD.decode(&file[start..start + length]).unwrap();
+    verifier::rows::quiet_decoder();
+    let mut panicked = 0;
+    for place in 0..types.len() {
+        let mut types = types.clone();
+        types[place] ^= 0x10;
+        let mut file = file.clone();
+        file[start..start + length].copy_from_slice(STANDARD.encode(types).as_bytes());
+        match drain(file, 10) {
+            Ok(rows) => assert_eq!(rows, 10),
+            Err(RowsError::Decode { reason, .. }) if reason == "it panicked" => panicked += 1,
+            Err(_) => {}
+        }
+    }
+    assert!(
+        panicked > 0,
+        "the library has learnt not to panic: then nothing needs to be caught here"
+    );
 }

@@ -2,13 +2,14 @@
 //! sealing beside what the Parquet writer takes alone, in one run.
 //!
 //! Here: the course of a run, and the table. `load` makes requests, `rows` copies the same rows
-//! without us, `queue` puts Kafka in front, `seal` seals and restores, `verify` verifies, `machine` reads what the system counted.
+//! without us, `queue` puts Kafka in front, `seal` seals and restores, `verify` verifies, `rollup` rolls up, `machine` reads what the system counted.
 //!
 //! Figures are ratios to that limit. Absolute numbers are of the machine and of the moment.
 
 mod load;
 mod machine;
 mod queue;
+mod rollup;
 mod rows;
 mod seal;
 mod verify;

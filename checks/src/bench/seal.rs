@@ -26,6 +26,7 @@ use verifier::rows::properties;
 use verifier::store::FileSource;
 
 use super::load::Manner;
+use super::rollup::{self, Rolled};
 use super::verify::{self, Audited};
 use super::{Bench, CLIENTS, Options, load, machine, number};
 use crate::rig::{Failure, HandClock, Rig};
@@ -52,6 +53,7 @@ struct Size {
     writer_seconds: f64,
     audited: Audited,
     restore_seconds: f64,
+    rolled: Vec<Rolled>,
 }
 
 /// Bytes of a column: in the archive, before compression, and compressed harder.
@@ -82,8 +84,13 @@ pub(super) async fn run(
         seen.push(size);
     }
     table(&seen, out)?;
-    let audited = seen.into_iter().map(|size| (size.events, size.payload_bytes, size.audited));
-    verify::table(&audited.collect::<Vec<_>>(), out)?;
+    let (mut audited, mut rolled) = (Vec::new(), Vec::new());
+    for size in seen {
+        audited.push((size.events, size.payload_bytes, size.audited));
+        rolled.push((size.events, size.rolled));
+    }
+    verify::table(&audited, out)?;
+    rollup::table(&rolled, out)?;
     column_table(&columns, out)
 }
 
@@ -143,6 +150,9 @@ async fn measure(
     }
     let sizes = columns_of(rig, &objects, columns)?;
     across_the_joint(options, bench, &url, report.events).await?;
+    // Its days are over then, in the sealed log.
+    seal(&options.programs, &bench.rig, &url, 72).await?;
+    let rolled = rollup::measure(&options.programs, &bench.rig, &url).await?;
     let rig = &bench.rig;
 
     let (writer_seconds, object_bytes) = sizes;
@@ -166,6 +176,7 @@ async fn measure(
         writer_seconds,
         audited,
         restore_seconds,
+        rolled,
     })
 }
 

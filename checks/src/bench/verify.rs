@@ -67,7 +67,7 @@ pub(super) async fn audit(
 }
 
 /// A program that may use the first so many cores.
-fn on(cores: usize) -> Command {
+pub(super) fn on(cores: usize) -> Command {
     let mut command = Command::new("taskset");
     command.args(["-c", if cores == 1 { "0" } else { "0,1" }]).stdin(Stdio::null());
     command.kill_on_drop(true);

@@ -32,7 +32,7 @@ use crate::replay::{PositionError, WriteError};
 use crate::state::ResumeError;
 use crate::store::{self, ArchiveSource, S3Settings, SourceError};
 use crate::trust::TrustError;
-use crate::{exit, trust};
+use crate::{exit, rows, trust};
 
 /// Verifies a Tallystick archive from its public bytes and your own trust file alone.
 #[derive(Debug, Parser)]
@@ -246,6 +246,7 @@ fn print(text: &[u8]) -> Result<(), CliError> {
 
 /// Runs the command line, and gives the exit code.
 pub fn run() -> ExitCode {
+    rows::quiet_decoder();
     let done = match Cli::parse().command {
         Command::Verify(verify) => verify.run().map(|report| exit::code(report.verdict)),
         Command::Prove(prove) => prove.run(),

@@ -18,7 +18,7 @@ mod thrift;
 mod write;
 
 pub use error::RowsError;
-pub use read::{Batch, ChunkRows, event_types, read};
+pub use read::{Batch, ChunkRows, SomeColumns, columns, event_types, quiet_decoder, read};
 pub(crate) use schema::plain_fields;
 pub(crate) use write::encoded;
 pub use write::{ChunkWriter, properties, write};

@@ -1,7 +1,8 @@
 //! Reads the rows of a chunk, a batch at a time.
 
 use std::borrow::Cow;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::cell::Cell;
+use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow::array::{
@@ -123,21 +124,9 @@ pub fn event_types(
     object: &Bytes,
     like: impl Fn(&str) -> bool,
 ) -> Result<bool, RowsError> {
-    let object = object.clone();
-    let ChunkManifest { origin, workspace, .. } = manifest;
-    let mut types = guarded(0, || {
-        let metadata = footer(&object, origin, workspace, manifest.rows())?;
-        let (body, _) = container::split(&object)?;
-        let plan = container::check(body, &metadata)?;
-        let builder = builder(object, metadata, plan)?;
-        let columns = builder.parquet_schema().columns().iter();
-        let at = columns.enumerate().filter(|(_, column)| column.name() == "event_type");
-        let only = ProjectionMask::leaves(builder.parquet_schema(), at.map(|(at, _)| at));
-        builder.with_projection(only).build().map_err(|error| refused(0, error))
-    })??;
     let mut rows = 0_u64;
-    while let Some(batch) = guarded(rows, || types.next())? {
-        let batch = batch.map_err(|error| refused(rows, error))?;
+    for batch in columns(manifest, object, &["event_type"])? {
+        let batch = batch?;
         let mut columns = Columns { arrays: batch.columns().iter(), rows };
         let types: StringViewArray = columns.next()?;
         if types.iter().flatten().any(&like) {
@@ -148,15 +137,83 @@ pub fn event_types(
     Ok(false)
 }
 
+/// Some columns of a chunk's object, once checked against the manifest's digests, in the order of the file. No other
+/// column is decoded.
+pub fn columns(
+    manifest: &ChunkManifest,
+    object: &Bytes,
+    names: &[&str],
+) -> Result<SomeColumns, RowsError> {
+    let object = object.clone();
+    let ChunkManifest { origin, workspace, .. } = manifest;
+    let expected = manifest.rows();
+    let reader = guarded(0, || {
+        let metadata = footer(&object, origin, workspace, expected)?;
+        let (body, _) = container::split(&object)?;
+        let plan = container::check(body, &metadata)?;
+        let builder = builder(object, metadata, plan)?;
+        let columns = builder.parquet_schema().columns().iter();
+        let at = columns.enumerate().filter(|(_, column)| names.contains(&column.name()));
+        let only = ProjectionMask::leaves(builder.parquet_schema(), at.map(|(at, _)| at));
+        builder.with_projection(only).build().map_err(|error| refused(0, error))
+    })??;
+    Ok(SomeColumns { reader: Some(reader), expected, rows: 0 })
+}
+
+/// Some columns of one chunk, batch by batch, in the order of the file. After an error it is at its end.
+pub struct SomeColumns {
+    reader: Option<ParquetRecordBatchReader>,
+    expected: u64,
+    rows: u64,
+}
+
+impl Iterator for SomeColumns {
+    type Item = Result<RecordBatch, RowsError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (mut reader, rows) = (self.reader.take()?, self.rows);
+        let batch = match guarded(rows, || reader.next()) {
+            Ok(Some(batch)) => batch.map_err(|error| refused(rows, error)),
+            Ok(None) if rows == self.expected => return None,
+            Ok(None) => Err(RowsError::RowCount { expected: self.expected, found: rows }),
+            Err(error) => Err(error),
+        };
+        if let Ok(batch) = &batch {
+            self.rows = rows.saturating_add(u64::try_from(batch.num_rows()).unwrap_or(u64::MAX));
+            self.reader = Some(reader);
+        }
+        Some(batch)
+    }
+}
+
 fn refused(rows: u64, error: impl std::fmt::Display) -> RowsError {
     RowsError::Decode { rows, reason: error.to_string().chars().take(240).collect() }
 }
 
+thread_local! {
+    /// Whether this thread runs code of the decoder.
+    static DECODING: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Runs code of the decoder, which is known to panic over some hostile files.
 fn guarded<T>(rows: u64, run: impl FnOnce() -> T) -> Result<T, RowsError> {
+    let outer = DECODING.replace(true);
     // Whatever the closure holds is dropped by its caller after an error, so no broken state is
     // looked at again.
-    catch_unwind(AssertUnwindSafe(run)).map_err(|_| refused(rows, "it panicked"))
+    let done = catch_unwind(AssertUnwindSafe(run));
+    DECODING.set(outer);
+    done.map_err(|_| refused(rows, "it panicked"))
+}
+
+/// Keeps the panic hook from what comes to a finding anyway: panics of the decoder over a hostile file. Every other
+/// panic goes to the hook that was there before. For a program, once, as it starts.
+pub fn quiet_decoder() {
+    let before = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        if !DECODING.get() {
+            before(panic);
+        }
+    }));
 }
 
 /// Decodes the footer, and checks everything in it but the places of things.

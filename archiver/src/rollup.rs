@@ -1,0 +1,423 @@
+//! Rolling up: the order of its effects, and nothing else (docs/spec/rollups.md).
+//!
+//! 1. **Lock** and **recover**, as for sealing.
+//! 2. For each workspace:
+//!    1. each chunk that is new is **read** from the archive, and compared with its manifest, and that with the log:
+//!       what it holds of a day is kept as facts, beside; which days these are, the database remembers;
+//!    2. a day is **due** where it is over in the sealed log, with the days that its definition reads behind it, and
+//!       the chunks that hold its events are not those that its newest revision was computed from;
+//!    3. each due day is **computed** from those chunks alone; its **object** is written, **read back** and compared;
+//!       then its **manifest**;
+//!    4. the manifests are **published**, as leaves of the log like any other ([`crate::publish`]).
+//!
+//! What is due follows from the log alone, so a run that died is finished by the next one. The key of an object has
+//! its digest in it: what a run that died left behind is in nobody's way.
+//!
+//! A day that reads a chunk whose object retention has removed is **frozen**: its newest revision stays as it is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use ledger::chunk::ObjectDigest;
+use ledger::hash::Digest;
+use ledger::layout::Artefact;
+use ledger::names::{RollupName, Workspace};
+use ledger::rollup::{Definition, RollupManifest};
+use ledger::time::Day;
+use ledger::verify::ChunkCheck;
+use sqlx::{PgConnection, Row as _};
+use verifier::rollup::{
+    Computed, Differences, Engine, FactsFile, Task, compare, engine_name, write_facts,
+};
+
+use crate::amend::{Place, manifest_of, wrong};
+use crate::publish::Batch;
+use crate::records::{bytes, decoded};
+use crate::recover::Start;
+use crate::seal::Archiver;
+use crate::step::Step;
+use crate::{Disagreement, SealError};
+
+/// Leaves that one checkpoint covers: so much is done anew at most where a run dies.
+const BATCH_LEAVES: usize = 64;
+
+/// How many days before the ledger's first hour a day may lie: events come late, but a date that is made up must not
+/// fill the log.
+const EARLY_DAYS: u16 = 31;
+
+/// What is to be rolled up, and by what means.
+#[derive(Debug)]
+pub struct Rolling<'a> {
+    /// The definitions.
+    pub definitions: &'a [Definition],
+    /// One workspace alone.
+    pub workspace: Option<Workspace>,
+    /// Whether days are computed anew that are not due.
+    pub rebuild: bool,
+    /// What computes.
+    pub engine: &'a Engine,
+    /// Where facts are kept, in files named by the manifests that they were read by.
+    pub facts: PathBuf,
+}
+
+/// A day that was rolled up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RolledDay {
+    /// The rollup.
+    pub name: RollupName,
+    /// The workspace.
+    pub workspace: Workspace,
+    /// The day.
+    pub day: Day,
+    /// How often it was restated before.
+    pub revision: u32,
+    /// Chunks that it was computed from.
+    pub inputs: u64,
+    /// Rows of the result.
+    pub rows: u64,
+    /// Events whose payloads an erasure has withheld.
+    pub withheld: u64,
+    /// Its object.
+    pub object: String,
+    /// What is other than in the revision before, where there is one.
+    pub differences: Option<Differences>,
+}
+
+/// What a run came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rolled {
+    /// Days that were rolled up, in the order of the log.
+    pub days: Vec<RolledDay>,
+    /// Days whose newest revision is of the same chunks.
+    pub current: u64,
+    /// Days with a pruned chunk, whose newest revision stays as it is.
+    pub frozen: u64,
+    /// Days that events claim and that are not rolled up: over a month before the ledger began, or not over yet.
+    pub outside: u64,
+    /// Chunks that were read.
+    pub chunks: u64,
+    /// Leaves in the log.
+    pub log_size: u64,
+    /// Leaves that an earlier run had published without the database knowing.
+    pub recovered: u64,
+}
+
+/// A chunk with what is known of its days.
+struct Known {
+    place: Place,
+    days: Option<Vec<Day>>,
+}
+
+impl Known {
+    fn may_hold(&self, (from, to): (Day, Day)) -> bool {
+        let Some(days) = &self.days else { return true };
+        let at = days.partition_point(|day| *day < from);
+        days.get(at).is_some_and(|day| *day <= to)
+    }
+}
+
+/// The newest revision of a day.
+struct Newest {
+    revision: u32,
+    inputs_root: Digest,
+    sql_sha256: Digest,
+    object: String,
+}
+
+impl Archiver<'_> {
+    /// Rolls up every day that is due.
+    pub async fn roll_up(&self, rolling: &Rolling<'_>) -> Result<Rolled, SealError> {
+        let (mut conn, mut start) = self.begin().await?;
+        let mut rolled = Rolled { recovered: start.recovered, ..Rolled::default() };
+        let workspaces: Vec<_> = start.state.tails().map(|(name, _)| name.clone()).collect();
+        let first = first_day(&mut conn).await?;
+        let of = |name: &Workspace| rolling.workspace.as_ref().is_none_or(|only| only == name);
+        for workspace in workspaces.iter().filter(|name| of(name)) {
+            self.roll_up_workspace(&mut conn, &mut start, rolling, workspace, first, &mut rolled)
+                .await?;
+        }
+        rolled.log_size = start.log.size();
+        Ok(rolled)
+    }
+
+    async fn roll_up_workspace(
+        &self,
+        conn: &mut PgConnection,
+        start: &mut Start,
+        rolling: &Rolling<'_>,
+        workspace: &Workspace,
+        first: Option<Day>,
+        rolled: &mut Rolled,
+    ) -> Result<(), SealError> {
+        let (Some(first), Some((through, _))) = (first, start.state.last_hour()) else {
+            return Ok(());
+        };
+        let chunks = self.chunks(conn, start, rolling, workspace, rolled).await?;
+        let days: BTreeSet<Day> =
+            chunks.iter().flat_map(|c| c.days.iter().flatten()).copied().collect();
+        let mut batch = Batch::new(start);
+        for definition in rolling.definitions {
+            let newest = newest(conn, workspace, definition).await?;
+            for day in &days {
+                let is_over = definition.window(*day).1.end() <= through.end();
+                if *day < first.back(EARLY_DAYS) || !is_over {
+                    rolled.outside += 1;
+                    continue;
+                }
+                let inputs: Vec<&Known> =
+                    chunks.iter().filter(|chunk| chunk.may_hold(definition.window(*day))).collect();
+                let notes: Vec<Digest> = inputs.iter().map(|chunk| chunk.place.note).collect();
+                let task =
+                    Task { origin: &self.origin, workspace, day: *day, definition, inputs: &notes };
+                let before = newest.get(day);
+                if let Some(before) = before
+                    && before.sql_sha256 != definition.sha256
+                {
+                    return Err(changed(definition, before));
+                }
+                let is_current = before.is_some_and(|it| it.inputs_root == task.inputs_root());
+                if is_current && !rolling.rebuild {
+                    rolled.current += 1;
+                } else if inputs.iter().any(|chunk| chunk.place.pruned) {
+                    rolled.frozen += 1;
+                } else if let Some(done) = self
+                    .roll_up_day(start, rolling, &task, &inputs, before, &mut batch, rolled)
+                    .await?
+                {
+                    rolled.days.push(done);
+                } else {
+                    rolled.current += 1;
+                }
+                if batch.len() >= BATCH_LEAVES {
+                    let full = std::mem::replace(&mut batch, Batch::new(start));
+                    self.publish(conn, start, full).await?;
+                    batch = Batch::new(start);
+                }
+            }
+        }
+        if !batch.is_empty() {
+            self.publish(conn, start, batch).await?;
+        }
+        Ok(())
+    }
+
+    /// Computes one day, writes its object and its manifest, and takes that up as a leaf. `None` where it comes to the
+    /// object that is logged already.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "they are what one day needs, and no type of their own"
+    )]
+    async fn roll_up_day(
+        &self,
+        start: &Start,
+        rolling: &Rolling<'_>,
+        task: &Task<'_>,
+        inputs: &[&Known],
+        before: Option<&Newest>,
+        batch: &mut Batch,
+        rolled: &mut Rolled,
+    ) -> Result<Option<RolledDay>, SealError> {
+        let mut facts = Vec::with_capacity(inputs.len());
+        for chunk in inputs {
+            facts.push(self.facts(start, rolling, &chunk.place, rolled)?);
+        }
+        let Computed { object, rows, withheld } = rolling.engine.compute(task, &facts).await?;
+        let digest = ObjectDigest::of(&object);
+        let revision = before.map_or(0, |before| before.revision.saturating_add(1));
+        let definition = task.definition;
+        let mut manifest = RollupManifest {
+            origin: self.origin.clone(),
+            name: definition.name.clone(),
+            version: definition.version,
+            sql_sha256: definition.sha256,
+            workspace: task.workspace.clone(),
+            day: task.day,
+            revision,
+            engine: engine_name(),
+            inputs: u64::try_from(task.inputs.len()).unwrap_or(u64::MAX),
+            inputs_root: task.inputs_root(),
+            object: String::new(),
+            digest,
+        };
+        let place = manifest.place();
+        manifest.object = Artefact::Rollup(place.clone()).to_string();
+        let object = Bytes::from(object);
+        let mut differences = None;
+        if let Some(before) = before {
+            let old = Bytes::from(self.vault.get(&before.object)?.unwrap_or_default());
+            // The digest stands in the key: the same object is the same figures from the same chunks.
+            if old == object && before.inputs_root == manifest.inputs_root {
+                return Ok(None);
+            }
+            differences = Some(compare(&old, &object, &definition.key)?);
+        }
+        self.put(&definition.artefact(), definition.sql.as_bytes())?;
+        self.put(&Artefact::Rollup(place.clone()), &object)?;
+        self.reach(Step::ObjectPut)?;
+        let stored = self.vault.get(&manifest.object)?.unwrap_or_default();
+        if ObjectDigest::of(&stored) != digest {
+            let (object, finding) = (manifest.object, "it has other digests".to_owned());
+            return Err(Disagreement::ReadBack { object, finding }.into());
+        }
+        self.reach(Step::ObjectReadBack)?;
+        let note = self.sign(&manifest.to_body())?;
+        self.put(&Artefact::RollupNote(place), note.as_bytes())?;
+        self.reach(Step::ManifestPut)?;
+        self.log_leaf(batch, note)?;
+        let RollupManifest { name, workspace, day, inputs, object, .. } = manifest;
+        Ok(Some(RolledDay {
+            name,
+            workspace,
+            day,
+            revision,
+            inputs,
+            rows,
+            withheld,
+            object,
+            differences,
+        }))
+    }
+
+    /// The chunks of a workspace in the order of the log, each with its days. Those that are new are read.
+    async fn chunks(
+        &self,
+        conn: &mut PgConnection,
+        start: &Start,
+        rolling: &Rolling<'_>,
+        workspace: &Workspace,
+        rolled: &mut Rolled,
+    ) -> Result<Vec<Known>, SealError> {
+        let known = days_of_chunks(conn, workspace).await?;
+        let mut chunks = Vec::new();
+        for place in Place::every(conn, workspace).await? {
+            let key = (place.range.first_seq.get(), place.erasure);
+            let days = match known.get(&key) {
+                Some(days) => days.clone(),
+                // Nobody can tell any more. It counts for the days around its hour: those stay as they are.
+                None if place.pruned => {
+                    let day = Day::of(place.range.hour.start());
+                    Some(vec![day.back(1), day])
+                }
+                None => {
+                    let days = self.facts(start, rolling, &place, rolled)?.days;
+                    keep_days(conn, &place, days.as_deref()).await?;
+                    days
+                }
+            };
+            chunks.push(Known { place, days });
+        }
+        chunks.sort_by_key(|chunk| chunk.place.log_index);
+        Ok(chunks)
+    }
+
+    /// What a chunk says of days: as it was read before, or from the archive.
+    fn facts(
+        &self,
+        start: &Start,
+        rolling: &Rolling<'_>,
+        place: &Place,
+        rolled: &mut Rolled,
+    ) -> Result<FactsFile, SealError> {
+        let path = rolling.facts.join(format!("{}.parquet", place.note));
+        if path.exists() {
+            return Ok(FactsFile { path, days: None });
+        }
+        let manifest =
+            manifest_of(self.vault, start.line.at(place.log_index), &self.origin, place)?;
+        let object = Bytes::from(self.vault.get(&manifest.object)?.unwrap_or_default());
+        if let Err(outcome) = ChunkCheck::open(&manifest, &object) {
+            let problem = outcome.findings.first().map(ToString::to_string);
+            return Err(wrong(&manifest.object, problem.unwrap_or_default()).into());
+        }
+        rolled.chunks += 1;
+        // Whole or not there: a file that a run left half written is none.
+        let draft = rolling.facts.join(format!("{}.new", place.note));
+        let facts = write_facts(&manifest, &object, &draft)?;
+        let moved = std::fs::rename(&draft, &path);
+        moved.map_err(|error| verifier::rollup::RollupError::Io {
+            path: path.display().to_string(),
+            error,
+        })?;
+        Ok(FactsFile { path, days: facts.days })
+    }
+}
+
+fn changed(definition: &Definition, before: &Newest) -> SealError {
+    let (name, version) = (definition.name.to_string(), definition.version);
+    let (expected, found) = (before.sql_sha256, definition.sha256);
+    Disagreement::Definition { name, version, expected, found }.into()
+}
+
+/// The day of the ledger's first hour.
+async fn first_day(conn: &mut PgConnection) -> Result<Option<Day>, SealError> {
+    let first: Option<i64> =
+        sqlx::query_scalar("SELECT min(hour) FROM sealed_hours").fetch_one(conn).await?;
+    Ok(first.and_then(ledger::time::Micros::new).map(Day::of))
+}
+
+/// The newest revision of each day.
+async fn newest(
+    conn: &mut PgConnection,
+    workspace: &Workspace,
+    definition: &Definition,
+) -> Result<BTreeMap<Day, Newest>, SealError> {
+    let rows = sqlx::query(
+        "SELECT DISTINCT ON (day) day, revision, inputs_root, sql_sha256, object FROM rollups
+         WHERE workspace = $1 AND name = $2 AND version = $3 ORDER BY day, revision DESC",
+    )
+    .bind(workspace.as_str())
+    .bind(definition.name.as_str())
+    .bind(i64::from(definition.version))
+    .fetch_all(conn)
+    .await?;
+    let read = |row: &sqlx::postgres::PgRow| {
+        let day = Day::new(row.try_get("day")?).ok_or(sqlx::Error::RowNotFound)?;
+        let newest = Newest {
+            revision: decoded("revision", u32::try_from(row.try_get::<i64, _>("revision")?))?,
+            inputs_root: Digest::from_bytes(bytes(row, "inputs_root")?),
+            sql_sha256: Digest::from_bytes(bytes(row, "sql_sha256")?),
+            object: row.try_get("object")?,
+        };
+        Ok::<_, sqlx::Error>((day, newest))
+    };
+    Ok(rows.iter().map(read).collect::<Result<_, _>>()?)
+}
+
+type DaysOfChunks = BTreeMap<(u64, u32), Option<Vec<Day>>>;
+
+/// The days of each chunk that was read before, by its first seq and its erasure.
+async fn days_of_chunks(
+    conn: &mut PgConnection,
+    workspace: &Workspace,
+) -> Result<DaysOfChunks, SealError> {
+    let rows = sqlx::query("SELECT first_seq, erasure, days FROM chunk_days WHERE workspace = $1");
+    let rows = rows.bind(workspace.as_str()).fetch_all(conn).await?;
+    let read = |row: &sqlx::postgres::PgRow| {
+        let first = decoded("first_seq", u64::try_from(row.try_get::<i64, _>("first_seq")?))?;
+        let erasure = decoded("erasure", u32::try_from(row.try_get::<i64, _>("erasure")?))?;
+        let days: Option<Vec<i32>> = row.try_get("days")?;
+        let days = days.map(|days| days.into_iter().filter_map(Day::new).collect());
+        Ok::<_, sqlx::Error>(((first, erasure), days))
+    };
+    Ok(rows.iter().map(read).collect::<Result<_, _>>()?)
+}
+
+async fn keep_days(
+    conn: &mut PgConnection,
+    place: &Place,
+    days: Option<&[Day]>,
+) -> Result<(), SealError> {
+    let days: Option<Vec<i32>> = days.map(|days| days.iter().map(|day| day.get()).collect());
+    sqlx::query(
+        "INSERT INTO chunk_days (workspace, first_seq, erasure, days) VALUES ($1, $2, $3, $4)
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(place.range.workspace.as_str())
+    .bind(place.range.first_seq.get().cast_signed())
+    .bind(i64::from(place.erasure))
+    .bind(days)
+    .execute(conn)
+    .await?;
+    Ok(())
+}

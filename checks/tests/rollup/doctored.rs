@@ -1,0 +1,126 @@
+//! Figures that are not what the sealed bytes come to, signed by whoever holds the seal key; and bytes that changed.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray as _, Int64Array, RecordBatch};
+use arrow::datatypes::Int64Type;
+use bytes::Bytes;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use super::world::{World, at, findings, text};
+
+/// Halves the latencies in every file of facts: the archiver's own disk is not what anybody else trusts.
+fn doctor(facts: &std::path::Path) {
+    for entry in std::fs::read_dir(facts).unwrap() {
+        let path = entry.unwrap().path();
+        let file = Bytes::from(std::fs::read(&path).unwrap());
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
+        let batches: Vec<RecordBatch> = reader.map(Result::unwrap).collect();
+        let schema = batches[0].schema();
+        let place = schema.index_of("latency_ms").unwrap();
+        let mut writer =
+            ArrowWriter::try_new(std::fs::File::create(&path).unwrap(), Arc::clone(&schema), None)
+                .unwrap();
+        for batch in batches {
+            let mut columns: Vec<ArrayRef> = batch.columns().to_vec();
+            let values = columns[place].as_primitive::<Int64Type>();
+            columns[place] =
+                Arc::new(values.iter().map(|ms| ms.map(|ms| ms / 2)).collect::<Int64Array>());
+            writer.write(&RecordBatch::try_new(Arc::clone(&schema), columns).unwrap()).unwrap();
+        }
+        writer.close().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn figures_that_are_not_what_the_chunks_come_to_are_named() {
+    let mut world = World::new().await;
+    world.work(120, at(-24)).await;
+    world.seal(at(26)).await;
+    let honest = world.roll_up().await;
+    doctor(world.facts.path());
+    let doctored = world.roll_up_with(2, true, &()).await.unwrap();
+    let wrong: Vec<_> =
+        doctored.days.iter().map(|day| (day.name.to_string(), day.object.clone())).collect();
+    let names: Vec<_> = wrong.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["llm_daily", "tool_reliability_hourly"], "of {}", honest.days.len());
+    // Everything that a signature and a digest say of them is right.
+    let output = world.verifier("verify", &["--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let output = world.verifier("rollup", &["--json"]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    let found = findings(&output);
+    let named: Vec<_> =
+        found.iter().filter(|(id, _)| id == "T146").map(|(_, object)| object).collect();
+    assert_eq!(named, wrong.iter().map(|(_, object)| object).collect::<Vec<_>>(), "{found:?}");
+    // It says by how much.
+    let output = world.verifier("rollup", &["--name", "llm_daily"]);
+    assert!(text(&output).contains("latency_p50_ms "), "{}", text(&output));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changed_and_dropped_objects_are_named() {
+    let mut world = World::new().await;
+    world.work(90, at(-24)).await;
+    world.seal(at(26)).await;
+    let rolled = world.roll_up().await;
+    let rollup = rolled.days.iter().find(|day| day.name.as_str() == "llm_daily").unwrap();
+    let chunk = {
+        let archive = checks::forge::Archive::load(&world.archive()).unwrap();
+        archive.keys().find(|key| key.starts_with("events/workspace=acme/")).unwrap().to_owned()
+    };
+    let note = rollup.object.replace(".parquet", ".note");
+    let sql = "rollups/llm_daily/v1.sql".to_owned();
+    for (object, changed, dropped) in [
+        (chunk, "T051", "T050"),
+        (rollup.object.clone(), "T051", "T050"),
+        (sql, "T051", "T050"),
+        (note, "T041", "T040"),
+    ] {
+        let path = world.archive().join(&object);
+        let bytes = std::fs::read(&path).unwrap();
+        let mut other = bytes.clone();
+        let middle = other.len() / 2;
+        other[middle] ^= 1;
+        for (content, expected) in [(Some(other), changed), (None, dropped)] {
+            match content {
+                Some(other) => std::fs::write(&path, other).unwrap(),
+                None => std::fs::remove_file(&path).unwrap(),
+            }
+            for command in ["verify", "rollup"] {
+                let output = world.verifier(command, &["--json"]);
+                assert_eq!(output.status.code(), Some(1), "{object}: {}", text(&output));
+                let found = findings(&output);
+                assert!(
+                    found.contains(&(expected.to_owned(), object.clone())),
+                    "{object}: {found:?}"
+                );
+            }
+        }
+        std::fs::write(&path, &bytes).unwrap();
+    }
+    let output = world.verifier("rollup", &["--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+}
+
+/// A byte of a chunk that is not as it was sealed: no figure is computed from it.
+#[tokio::test(flavor = "multi_thread")]
+async fn row_51_nothing_is_rolled_up_of_a_chunk_that_is_not_as_sealed() {
+    let mut world = World::new().await;
+    world.work(90, at(-24)).await;
+    world.seal(at(26)).await;
+    let archive = checks::forge::Archive::load(&world.archive()).unwrap();
+    let chunk =
+        archive.keys().find(|key| key.starts_with("events/workspace=acme/")).unwrap().to_owned();
+    let path = world.archive().join(&chunk);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let before = checks::forge::Archive::load(&world.archive()).unwrap();
+    let refused = world.roll_up_with(2, false, &()).await.unwrap_err();
+    assert_eq!(refused.code(), 4);
+    assert!(refused.to_string().contains(&chunk), "{refused}");
+    assert!(checks::forge::Archive::load(&world.archive()).unwrap() == before);
+}

@@ -1,0 +1,127 @@
+//! `tally-verify rollup`: verifies an archive, and computes again what its rollups state.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use ledger::names::RollupName;
+use ledger::verify::{Audit, LoggedRollup, Policy};
+
+use super::policy::PolicyArgs;
+use super::staged::Staged;
+use super::verify::Bar;
+use super::{ArchiveArgs, CliError, TrustFile};
+use crate::audit;
+use crate::{exit, report};
+
+#[derive(Args, Debug)]
+pub(super) struct CheckRollups {
+    #[command(flatten)]
+    archive: ArchiveArgs,
+    #[command(flatten)]
+    policy: PolicyArgs,
+    /// Compute this rollup alone again; may be given several times.
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    name: Vec<RollupName>,
+    /// Compute every revision of a day again, and not the newest alone.
+    #[arg(long)]
+    all_revisions: bool,
+    /// Most memory of intermediate results, in MiB: what is above goes to the directory for temporary files.
+    #[cfg_attr(not(feature = "rollup"), expect(dead_code, reason = "there is no engine to hold to it"))]
+    #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(32..=1_048_576))]
+    memory_mib: u64,
+    /// Write the report as one HTML page that needs no other file to this file too.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Print the report as JSON (its schema: docs/spec/report.schema.json).
+    #[arg(long)]
+    json: bool,
+}
+
+fn parse_name(text: &str) -> Result<RollupName, String> {
+    RollupName::new(text).map_err(|error| error.to_string())
+}
+
+impl CheckRollups {
+    pub(super) fn run(self) -> Result<ExitCode, CliError> {
+        if self.policy.since.is_some() || self.policy.until.is_some() {
+            return Err(CliError::Usage(
+                "a rollup may read any hour of its workspace: leave out --since and --until",
+            ));
+        }
+        let policy: Policy = self.policy.policy()?;
+        self.archive.guard(&[self.html.as_deref()])?;
+        let TrustFile { trust, sha256 } = self.archive.trust()?;
+        let html = self.html.as_deref().map(Staged::open).transpose()?;
+        let source = self.archive.open()?;
+        let bar = Bar::new()?;
+        let mut audit = Audit::new(trust, policy);
+        audit::run(&source, &mut audit, &bar);
+        let chosen = |rollup: &LoggedRollup| {
+            let named = self.name.is_empty() || self.name.contains(&rollup.manifest.name);
+            named && (rollup.newest || self.all_revisions)
+        };
+        let rollups: Vec<_> = audit.rollups().into_iter().filter(chosen).collect();
+        let told = self.compute(&*source, &rollups, &mut audit, &bar)?;
+        let report = audit.finish();
+        bar.clear();
+        let trust_sha256 = sha256.to_string();
+        if let Some(page) = html {
+            page.write(report::html::write(&report, &trust_sha256).as_bytes())?;
+        }
+        let text = if self.json {
+            report::json::write(&report, &trust_sha256)?
+        } else {
+            format!("{}\n{told}\n", report::text::write(&report, &trust_sha256))
+        };
+        std::io::stdout().write_all(text.as_bytes())?;
+        Ok(exit::code(report.verdict))
+    }
+
+    /// Computes again, tells the audit what was found, and says how far it came.
+    #[cfg(feature = "rollup")]
+    fn compute(
+        &self,
+        source: &(dyn crate::store::ArchiveSource + Send + Sync),
+        rollups: &[LoggedRollup],
+        audit: &mut Audit,
+        bar: &Bar,
+    ) -> Result<String, CliError> {
+        use crate::audit::Progress as _;
+        use crate::rollup::{Engine, Recomputed, engine_name, recompute};
+        let scratch = tempfile::Builder::new().prefix("tally-rollup-").tempdir()?;
+        let memory = usize::try_from(self.memory_mib << 20).unwrap_or(usize::MAX);
+        let partitions = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let engine = Engine::new(memory, partitions, scratch.path())?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let go_on = || bar.go_on();
+        let again = recompute(source, rollups, &engine, scratch.path(), &go_on);
+        let Recomputed { computed, left, findings } = runtime.block_on(again)?;
+        findings.into_iter().for_each(|finding| audit.found(finding));
+        if !bar.go_on() {
+            audit.unchecked("the rollups from there on: the verification was ended before it was done");
+        }
+        let left = if left > 0 { format!(", {left} could not be") } else { String::new() };
+        Ok(format!("rollups     {computed} were computed again by {}{left}", engine_name()))
+    }
+
+    /// This program was built without an engine.
+    #[cfg(not(feature = "rollup"))]
+    fn compute(
+        &self,
+        _source: &(dyn crate::store::ArchiveSource + Send + Sync),
+        rollups: &[LoggedRollup],
+        audit: &mut Audit,
+        _bar: &Bar,
+    ) -> Result<String, CliError> {
+        use ledger::verify::{Check, Finding, Place};
+        let count = rollups.len();
+        if count > 0 {
+            let finding = Finding::new(Check::RollupNotComputed, Place::default());
+            let build = "build it with `--features rollup` for that";
+            audit.found(finding.because(format!("{count} rollups; {build}")));
+        }
+        Ok(format!("rollups     none of {count} was computed again"))
+    }
+}
