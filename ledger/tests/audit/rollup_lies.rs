@@ -207,7 +207,7 @@ fn inputs() -> Vec<Case> {
         ),
         (
             "an amended chunk, and a day that is not restated",
-            |plan| drop(plan.late.pop()),
+            |plan| plan.late.truncate(1),
             nothing,
             &["T144 acme"],
         ),
@@ -338,8 +338,8 @@ fn objects() -> Vec<Case> {
             |_| {},
             |archive| {
                 let named = key(archive, "v1.r1", ".parquet");
-                let cut = named.find("r1-").unwrap() + 3;
-                let other = format!("{}{}.parquet", &named[..cut], "0".repeat(16));
+                let (head, _) = named.rsplit_once('-').unwrap();
+                let other = format!("{head}-{}.parquet", "0".repeat(16));
                 archive.objects.insert(other, b"other".to_vec());
             },
             &["T095 rollups/daily/acme/v1.r1.parquet"],
