@@ -20,7 +20,7 @@ fn rollup() -> RollupManifest {
         origin: Origin::new("ledger.example.com/test").unwrap(),
         name: RollupName::new("llm_daily").unwrap(),
         version: 2,
-        sql_sha256: Digest::of(b"SELECT 1"),
+        sql_sha256: Digest::of(DEFINITION.as_bytes()),
         workspace: Workspace::new("acme").unwrap(),
         day: Day::parse("2026-11-23").unwrap(),
         revision: 1,
@@ -34,7 +34,15 @@ fn rollup() -> RollupManifest {
     manifest
 }
 
-const DEFINITION: &str = "-- tallystick/rollup-sql/v1\n-- name llm_daily\n-- version 2\n-- before 3\n-- after 1\n-- key day model\nSELECT 1\n";
+const DEFINITION: &str = "\
+-- tallystick/rollup-sql/v1
+-- name llm_daily
+-- version 2
+-- before 3
+-- after 1
+-- key day model
+SELECT day, model, count(*) AS calls FROM events GROUP BY day, model ORDER BY day, model
+";
 
 #[test]
 fn a_rollup_manifest_prints_as_it_was_read() {
@@ -138,6 +146,18 @@ fn a_rollup_manifest_that_contradicts_itself_is_refused() {
     }
 }
 
+/// The example of the specification is this one.
+#[test]
+fn the_specification_shows_what_is_read_here() {
+    let spec = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/spec/rollups.md"));
+    for text in [DEFINITION, &rollup().to_body()] {
+        let indented: String = text.lines().map(|line| format!("    {line}\n")).collect();
+        assert!(spec.contains(&indented), "{indented}");
+    }
+    let leaves = [Digest::of(b"one"), Digest::of(b"two")].map(|leaf| leaf.to_string());
+    assert!(leaves.iter().all(|leaf| spec.contains(leaf)));
+}
+
 #[test]
 fn the_head_of_a_definition_is_read() {
     let definition = Definition::parse(DEFINITION).unwrap();
@@ -158,7 +178,7 @@ fn the_head_of_a_definition_is_read() {
 fn a_definition_has_its_head_and_no_other() {
     let long = format!("{DEFINITION}{}", " ".repeat(DEFINITION_BYTES));
     assert!(Definition::parse(&long).is_err());
-    let just = &long[..DEFINITION_BYTES];
+    let just = long.get(..DEFINITION_BYTES).unwrap();
     assert!(Definition::parse(just).is_ok());
     for (line, from, to) in [
         (1, "rollup-sql/v1", "rollup-sql/v2"),
@@ -177,7 +197,7 @@ fn a_definition_has_its_head_and_no_other() {
         (6, "key day model", "key day,model"),
         (6, "key day model", "key "),
         (6, "key day model", "key Day"),
-        (6, "-- key day model\nSELECT 1\n", ""),
+        (6, "-- key day model\n", ""),
         (1, "\n", "\r\n"),
         (6, "model\n", "model\r\n"),
     ] {
