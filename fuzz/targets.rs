@@ -16,6 +16,7 @@ use ledger::payload::{self, Rules};
 use ledger::proof::{self, Proof, TlogProof};
 use ledger::prune::PruneRecord;
 use ledger::receipt::{HeadNote, Receipt};
+use ledger::rollup::{Definition, RollupManifest};
 use ledger::submission::Counter;
 use ledger::succession::KeyNote;
 use ledger::time::{Hour, Micros};
@@ -87,7 +88,7 @@ pub fn note(input: &[u8]) {
     }
 }
 
-/// The bodies of notes: what is read prints as the same text, and as one kind at most.
+/// The bodies of notes, and the definitions of rollups: what is read prints as the same text, and as one kind at most.
 pub fn manifest(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else {
         return;
@@ -109,6 +110,16 @@ pub fn manifest(input: &[u8]) {
         PruneRecord::parse(text).ok().map(|record| {
             assert!(record.first_seq <= record.last_seq && record.chunks > 0);
             record.to_body()
+        }),
+        RollupManifest::parse(text).ok().map(|rollup| {
+            assert!(rollup.inputs > 0 && rollup.version > 0);
+            assert_eq!(Artefact::parse(&rollup.object), Some(Artefact::Rollup(rollup.place())));
+            rollup.to_body()
+        }),
+        // No note, but it may not pass for one either.
+        Definition::parse(text).ok().map(|definition| {
+            assert!(definition.version > 0 && !definition.key.is_empty());
+            definition.sql
         }),
     ];
     let printed: Vec<String> = printed.into_iter().flatten().collect();

@@ -156,9 +156,12 @@ fn version(text: &str) -> Result<u32, &'static str> {
         .ok_or("a number in plain digits is expected, from 1")
 }
 
+/// What computed a rollup: it has one spelling, so no white space around it.
 fn engine(text: &str) -> Result<String, &'static str> {
     if text.len() > TEXT_BYTES {
         Err("an engine has at most 1024 bytes")
+    } else if text.trim() != text {
+        Err("an engine has no white space around it")
     } else {
         Ok(text.to_owned())
     }
@@ -206,9 +209,11 @@ pub struct DefinitionError {
 impl Definition {
     /// Reads the head of a definition's text.
     pub fn parse(text: &str) -> Result<Self, DefinitionError> {
-        let mut lines = (1..).zip(text.lines());
+        // Not `lines`: it would read the other line end too, and a text has one way to be written.
+        let (mut line, mut lines) = (0, text.split('\n'));
         let mut next = |name: &str| {
-            let (line, text) = lines.next().unwrap_or((0, ""));
+            line += 1;
+            let text = lines.next().unwrap_or_default();
             let value = match name {
                 "" => (text == DEFINITION).then_some(""),
                 _ => text

@@ -154,10 +154,10 @@ where
     }
 }
 
-/// Whether what is needed is a chunk's object: one that was pruned or replaced and is still there is as
-/// large as one that counts.
+/// Whether what is needed is a chunk's object, where one that was pruned or replaced and is still there is as
+/// large as one that counts; or a rollup's, which is as large as its figures are many.
 fn is_large(need: &Need) -> bool {
-    matches!(need, Need::Chunk { .. } | Need::Object(Artefact::Events { .. }))
+    matches!(need, Need::Chunk { .. } | Need::Object(Artefact::Events { .. } | Artefact::Rollup(_)))
 }
 
 /// Threads that fetch what is needed and check it.
@@ -269,7 +269,9 @@ fn object<S: ArchiveSource>(
     artefact: &Artefact,
 ) -> (Option<Share<'static>>, Result<Option<Vec<u8>>, SourceError>) {
     let key = artefact.to_string();
-    if !matches!(artefact, Artefact::HourHeads(_) | Artefact::Events { .. }) {
+    let may_be_large =
+        matches!(artefact, Artefact::HourHeads(_) | Artefact::Events { .. } | Artefact::Rollup(_));
+    if !may_be_large {
         return (None, source.get(&key));
     }
     match source.get_within(&key, SMALL_BYTES_MAX) {

@@ -25,7 +25,8 @@ pages! {
     "T074" "T080" "T081" "T082" "T083" "T084" "T085" "T090" "T091" "T095"
     "T096" "T100" "T101" "T102" "T103" "T104" "T105" "T106" "T107" "T108"
     "T109" "T110" "T111" "T112" "T113" "T120" "T121" "T122" "T130" "T131" "T132"
-    "T135" "T136"
+    "T135" "T136" "T140" "T141" "T142" "T143" "T144" "T145"
+    "T146" "T147" "T148"
 }
 
 /// The page of a check, as Markdown; `None` where nobody has written one, which a test refuses.

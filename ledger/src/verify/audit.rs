@@ -21,6 +21,7 @@ use super::lock::Lock;
 use super::log::LogWalk;
 use super::policy::{Policy, Trust};
 use super::report::InputDigest;
+use super::rollup::RollupCheck;
 use super::state::Resumed;
 use super::workspace::WorkspaceCheck;
 
@@ -116,6 +117,8 @@ pub struct Audit {
     pub(super) ids: IdRuns,
     pub(super) chunks: u64,
     pub(super) payload_bytes: u64,
+    /// What is known of rollups beside the log.
+    pub(super) rollups: RollupCheck,
     pub(super) lock: Lock,
     pub(super) findings: Vec<Finding>,
 }
@@ -149,6 +152,7 @@ impl Audit {
             chunks: 0,
             ids: IdRuns::new(),
             payload_bytes: 0,
+            rollups: RollupCheck::default(),
             lock: Lock::Unknown,
             findings: Vec::new(),
         }
@@ -401,6 +405,8 @@ impl Audit {
                     let finding = Finding::new(expected.differs, place);
                     self.findings
                         .push(finding.because("its manifest states another size or BLAKE3"));
+                } else if let Artefact::RollupSql { .. } = artefact {
+                    self.definition(artefact, bytes);
                 }
             }
         }
@@ -424,6 +430,9 @@ impl Audit {
                 break;
             }
             self.order.pop_front();
+            if self.walk.rollups.are_of(&chunk.manifest.workspace) {
+                self.rollups.chunk(index, outcome.as_ref());
+            }
             let workspace = &chunk.manifest.workspace;
             let pinned = self.trust.workspaces.get(workspace);
             let new = || WorkspaceCheck::new(workspace.clone(), pinned.cloned());
@@ -446,6 +455,7 @@ impl Audit {
     pub(super) fn end_objects(&mut self) {
         if self.phase == Phase::Objects && self.queue.is_empty() && self.outstanding == 0 {
             self.enter(Phase::Done);
+            self.check_rollups();
         }
     }
 

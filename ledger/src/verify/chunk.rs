@@ -17,6 +17,7 @@ use crate::submission::{Counter, Statement};
 use crate::time::Micros;
 
 use super::claims::Claims;
+use super::days::Days;
 use super::finding::{Check, Finding, Place};
 use super::ids::IdAt;
 
@@ -41,6 +42,8 @@ pub struct ChunkOutcome {
     pub(super) outside: bool,
     pub(super) submissions: Vec<Submitted>,
     pub(super) claims: Claims,
+    /// The days that its rows occurred on.
+    pub(super) days: Days,
     /// Sorted.
     pub(super) ids: Vec<IdAt>,
     pub(super) withheld: Vec<(EventId, Seq)>,
@@ -67,6 +70,7 @@ impl ChunkOutcome {
             outside: false,
             submissions: Vec::new(),
             claims: Claims::default(),
+            days: Days::default(),
             ids: Vec::new(),
             withheld: Vec::new(),
         }
@@ -134,6 +138,7 @@ impl<'m> ChunkCheck<'m> {
                 outside: false,
                 submissions: Vec::new(),
                 claims: Claims::default(),
+                days: Days::default(),
                 ids: Vec::new(),
                 withheld: Vec::new(),
             },
@@ -153,6 +158,7 @@ impl<'m> ChunkCheck<'m> {
     /// Checks the next row.
     pub fn row(&mut self, row: &Row<'_>) {
         self.outcome.rows += 1;
+        self.outcome.days.take(row.derived.occurred_at, row.payload.is_some());
         let Some((seq, recorded_at, event_id)) = self.names(row) else {
             self.outcome.broken = true;
             return;

@@ -13,6 +13,11 @@ use super::policy::Policy;
 use super::report::{Pruned, Report, Verdict, WorkspaceReport};
 
 impl Audit {
+    /// Takes a finding of a driver's own: of what this audit does not compute, as the figures of rollups (T146 to T148).
+    pub fn found(&mut self, finding: Finding) {
+        self.findings.push(finding);
+    }
+
     /// Takes word that a part could not be checked, and why.
     pub fn unchecked(&mut self, what: impl ToString) {
         self.findings.push(Finding::new(Check::Unchecked, Place::default()).because(what));

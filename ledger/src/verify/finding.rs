@@ -96,7 +96,7 @@ checks! {
     "T034" HourHeads Tampering "an hour note states other heads than the chunks end with"
     "T040" CopyMissing Tampering "the archive's copy of a logged note or of its heads is missing"
     "T041" CopyDiffers Tampering "the archive's copy of a logged note or of its heads differs from the log"
-    "T050" ObjectMissing Tampering "the Parquet object of a chunk is missing"
+    "T050" ObjectMissing Tampering "the object of a chunk or of a rollup is missing"
     "T051" ObjectDigest Tampering "an object does not have the size or digests that its manifest states"
     "T052" ObjectUnreadable Tampering "an object is not a Parquet file of this format"
     "T060" RowCount Tampering "a chunk holds another number of rows than its manifest states"
@@ -146,6 +146,15 @@ checks! {
     "T132" ReceiptUnsealed Policy "a receipt is of an hour that is not sealed yet"
     "T135" ProofMalformed Tampering "a proof cannot be read or contradicts itself"
     "T136" ProofPath Tampering "an inclusion proof does not lead to the root"
+    "T140" RollupMalformed Tampering "a rollup manifest in the log cannot be read or contradicts itself"
+    "T141" RollupOrder Tampering "a rollup manifest does not follow from the log before it"
+    "T142" RollupDefinition Tampering "the text that a rollup was computed by is no definition of it"
+    "T143" RollupInputs Tampering "a rollup was computed from other chunks than those that hold its events"
+    "T144" RollupStale Notice "days of a rollup were computed before chunks that hold their events were sealed or amended"
+    "T145" RollupUnchecked Notice "rollups were computed from chunks that cannot all be compared"
+    "T146" RollupWrong Tampering "a rollup is not what its definition makes of its inputs"
+    "T147" RollupUnknown Policy "a rollup was made by a definition that this verifier does not know"
+    "T148" RollupNotComputed Policy "rollups were not computed again"
 }
 
 /// Where a finding is.

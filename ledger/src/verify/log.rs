@@ -1,8 +1,8 @@
 //! The walk over the log: every leaf in order, each against those before (FORMAT sections 7, 8).
 //!
 //! Here: manifests that follow on each other, hour notes without a gap, heads, amendments. Not
-//! here: who signed them (see [`super::seal`]), prune records (see [`super::prune`]), and the objects
-//! that manifests name (see [`super::chunk`]).
+//! here: who signed them (see [`super::seal`]), prune records (see [`super::prune`]), rollups (see
+//! [`super::rollup`]), and the objects that manifests name (see [`super::chunk`]).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,12 +15,14 @@ use crate::layout::{Artefact, Range};
 use crate::names::{Origin, Seq, Workspace};
 use crate::note::Note;
 use crate::prune;
+use crate::rollup;
 use crate::succession::{REVOCATION, SUCCESSION};
 use crate::time::{Hour, Micros};
 
 use super::finding::{Check, Finding, Place};
 use super::policy::Trust;
 use super::prune::Pruning;
+use super::rollup::Rollups;
 use super::seal::SealCheck;
 
 /// A chunk as the log has it: its newest manifest, and the objects that amendments superseded.
@@ -29,10 +31,22 @@ pub(super) struct LoggedChunk {
     pub(super) manifest: Arc<ChunkManifest>,
     pub(super) note: Digest,
     pub(super) superseded: Vec<Arc<ChunkManifest>>,
+    /// Leaf and note of each manifest, the superseded ones first.
+    pub(super) notes: Vec<(u64, Digest)>,
     /// Whether a prune record lets its object go.
     pub(super) pruned: bool,
     /// The newest leaf that speaks of it: its manifest, an amendment, or a prune record.
     pub(super) leaf: u64,
+}
+
+impl LoggedChunk {
+    /// The manifest and the note in force right before a leaf, and the leaf of that note; `None` where the chunk was
+    /// not logged yet.
+    pub(super) fn in_force(&self, leaf: u64) -> Option<(&Arc<ChunkManifest>, Digest, u64)> {
+        let at = self.notes.partition_point(|(at, _)| *at < leaf).checked_sub(1)?;
+        let (leaf, note) = *self.notes.get(at)?;
+        Some((self.superseded.get(at).unwrap_or(&self.manifest), note, leaf))
+    }
 }
 
 /// The end of a workspace's chain, as far as the log has been read.
@@ -57,6 +71,7 @@ pub(super) struct LogWalk {
     pub(super) chunks: Vec<LoggedChunk>,
     by_range: BTreeMap<Range, usize>,
     pub(super) pruning: Pruning,
+    pub(super) rollups: Rollups,
     pub(super) heads: Heads,
     /// The digests that copies in the archive must have, each with its leaf.
     pub(super) copies: Vec<(u64, Artefact, Digest)>,
@@ -81,6 +96,7 @@ impl LogWalk {
             chunks: Vec::new(),
             by_range: BTreeMap::new(),
             pruning: Pruning::default(),
+            rollups: Rollups::default(),
             heads: Heads::new(),
             copies: Vec::new(),
             open_hour: None,
@@ -108,6 +124,7 @@ impl LogWalk {
                 Some(chunk::KIND) => self.manifest(note.body(), Digest::of(data), place),
                 Some(hour::KIND) => self.hour(note.body(), Digest::of(data), place),
                 Some(prune::KIND) => self.prune(note.body(), place),
+                Some(rollup::KIND) => self.rollup(note.body(), Digest::of(data), place),
                 // All that there is to these is who signed what.
                 Some(SUCCESSION | REVOCATION) => {}
                 kind => self.findings.push(
@@ -188,8 +205,11 @@ impl LogWalk {
         self.tails.insert(workspace.clone(), tail);
         self.by_range.insert(manifest.range(), self.chunks.len());
         self.pruning.chunk(workspace, self.chunks.len());
-        let (manifest, superseded, leaf) = (Arc::new(manifest), Vec::new(), self.newest_leaf());
-        self.chunks.push(LoggedChunk { manifest, note, superseded, pruned: false, leaf });
+        let leaf = self.newest_leaf();
+        let (manifest, notes) = (Arc::new(manifest), vec![(leaf, note)]);
+        let superseded = Vec::new();
+        let chunk = LoggedChunk { manifest, note, superseded, notes, pruned: false, leaf };
+        self.chunks.push(chunk);
     }
 
     fn amendment(&mut self, manifest: ChunkManifest, note: Digest, place: Place) {
@@ -224,6 +244,7 @@ impl LogWalk {
         }
         let before = std::mem::replace(&mut chunk.manifest, Arc::new(manifest));
         chunk.superseded.push(before);
+        chunk.notes.push((leaf, note));
         chunk.note = note;
         chunk.leaf = leaf;
     }
@@ -272,6 +293,11 @@ impl LogWalk {
     pub(super) fn may_amend(&self, range: &Range, erasure: u32) -> bool {
         let chunk = self.by_range.get(range).and_then(|index| self.chunks.get(*index));
         chunk.is_some_and(|chunk| erasure > chunk.manifest.erasure())
+    }
+
+    /// Whether a chunk of this workspace was logged so far.
+    pub(super) fn has_chunk_of(&self, workspace: &Workspace) -> bool {
+        self.tails.contains_key(workspace)
     }
 
     /// Checks what the log comes to at its end.

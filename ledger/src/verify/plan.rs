@@ -22,6 +22,7 @@ impl Audit {
         for index in 0..self.walk.chunks.len() {
             self.expect_chunk(index);
         }
+        self.expect_rollups();
         self.queue.extend(self.expected.keys().cloned().map(Need::Object));
         if self.log_is_whole() {
             self.unknown_objects();
@@ -35,9 +36,12 @@ impl Audit {
     fn expect_copies(&mut self) {
         let compared = self.resumed.as_ref().map_or(0, |resumed| resumed.compared);
         for (leaf, artefact, digest) in std::mem::take(&mut self.walk.copies) {
-            if let Artefact::Manifest { range, .. } = &artefact
-                && !self.in_scope(&range.workspace)
-            {
+            let workspace = match &artefact {
+                Artefact::Manifest { range, .. } => Some(&range.workspace),
+                Artefact::RollupNote(place) => Some(&place.workspace),
+                _ => None,
+            };
+            if workspace.is_some_and(|workspace| !self.in_scope(workspace)) {
                 continue;
             }
             if leaf < compared {
@@ -55,7 +59,7 @@ impl Audit {
     }
 
     /// An object that was checked before is not fetched again; it has to be listed.
-    fn still_there(&mut self, key: &str, missing: Check, place: Place) {
+    pub(super) fn still_there(&mut self, key: &str, missing: Check, place: Place) {
         if !self.unlisted && !self.listed.contains(key) {
             self.findings.push(Finding::new(missing, place));
         }

@@ -23,6 +23,7 @@ impl Audit {
         named.extend(self.known.iter().cloned());
         named.insert(Artefact::Checkpoint);
         named.extend(layout::bundles(self.walk.size));
+        named.extend(self.walk.rollups.objects());
         for chunk in &self.walk.chunks {
             let manifests = chunk.superseded.iter().chain([&chunk.manifest]);
             for manifest in manifests {
@@ -70,7 +71,11 @@ impl Audit {
                 beyond(*index, *width, self.walk.size >> (8 * u32::from(*level)))
             }
             Artefact::Checkpoint => false,
-            Artefact::RollupSql { .. } | Artefact::Rollup(_) | Artefact::RollupNote(_) => false,
+            // One that a leaf names is no unknown object.
+            Artefact::RollupSql { .. } => true,
+            Artefact::Rollup(place) | Artefact::RollupNote(place) => {
+                self.walk.rollups.may_come(place)
+            }
         }
     }
 }

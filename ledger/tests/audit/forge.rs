@@ -11,15 +11,18 @@ use ledger::hash::Digest;
 use ledger::hour::{Heads, HourNote};
 use ledger::layout::{self, Artefact, Range, TileBuilder};
 use ledger::merkle;
-use ledger::names::{EventId, Seq, Workspace};
+use ledger::names::{EventId, RollupName, Seq, Workspace};
 use ledger::note;
 use ledger::payload::{Rules, scan};
 use ledger::prune::{PruneRecord, manifests_root};
+use ledger::rollup::{RollupManifest, inputs_root};
 use ledger::submission::{Counter, Statement};
-use ledger::time::{Hour, Micros};
+use ledger::time::{Day, Hour, Micros};
 use ledger::verify::{Policy, Trust};
 
-use crate::plan::{Late, Plan, Prune, SEAL, Seals, Sub, key, origin, seal_of, workspace};
+use crate::plan::{
+    Late, Plan, Prune, Rolled, SEAL, Seals, Sub, definition, key, origin, seal_of, workspace,
+};
 
 /// A row whose payload lives as long as the test.
 pub type Row = columns::Row<'static>;
@@ -338,6 +341,45 @@ impl Sealer<'_> {
         }
     }
 
+    /// Writes a rollup, with its definition, and logs it.
+    fn rollup(&mut self, rolled: &Rolled) {
+        let Rolled { version, revision, .. } = *rolled;
+        let name = RollupName::new("daily").unwrap();
+        let sql = definition(version);
+        let newest = |seq: &u64| {
+            let of = |m: &ChunkManifest| {
+                m.workspace.as_str() == rolled.workspace && m.first_seq.get() == *seq
+            };
+            self.manifests.iter().rposition(|(manifest, ..)| of(manifest)).unwrap()
+        };
+        let mut at: Vec<usize> = rolled.inputs.iter().map(newest).collect();
+        at.sort_unstable();
+        let mut notes = at.into_iter().map(|at| self.manifests[at].1).collect();
+        (rolled.notes)(&mut notes);
+        let bytes = format!("{} {} v{version} r{revision}", rolled.workspace, rolled.day);
+        let mut manifest = RollupManifest {
+            origin: origin(),
+            name: name.clone(),
+            version,
+            sql_sha256: Digest::of(sql.as_bytes()),
+            workspace: workspace(rolled.workspace),
+            day: Day::parse(rolled.day).unwrap(),
+            revision,
+            engine: "none 1.0".to_owned(),
+            inputs: notes.len().try_into().unwrap(),
+            inputs_root: inputs_root(&notes),
+            object: String::new(),
+            digest: ObjectDigest::of(bytes.as_bytes()),
+        };
+        manifest.object = Artefact::Rollup(manifest.place()).to_string();
+        (rolled.lie)(&mut manifest);
+        self.put(&Artefact::RollupSql { name, version }, sql.into_bytes());
+        self.put(&manifest.object, bytes.into_bytes());
+        let note = self.sign(&manifest.to_body());
+        self.put(&Artefact::RollupNote(manifest.place()), note.clone());
+        self.leaves.push(note);
+    }
+
     fn log(mut self) -> Archive {
         self.change_keys();
         if let Lie::Leaves(lie) = self.lie {
@@ -408,11 +450,14 @@ pub fn build_with(mut plan: Plan, lie: &Lie, encode: Encode) -> Archive {
         in_force: SEAL,
     };
     let mut recorded = recorded.into_iter();
-    for (hour, chunks) in &plan.hours {
+    for (n, (hour, chunks)) in plan.hours.iter().enumerate() {
         for chunk in recorded.by_ref().take(chunks.len()) {
             sealer.chunk(chunk);
         }
         sealer.hour(*hour, chunks.len());
+        for (_, rolled) in plan.rollups.iter().filter(|(behind, _)| *behind == n) {
+            sealer.rollup(rolled);
+        }
     }
     for (workspace, seq) in &plan.withheld {
         sealer.withhold(workspace, *seq);
@@ -428,6 +473,7 @@ pub fn build_with(mut plan: Plan, lie: &Lie, encode: Encode) -> Archive {
             }
             Late::Withhold(workspace, seq) => sealer.withhold(workspace, *seq),
             Late::Prune(prune) => sealer.prune(prune),
+            Late::Rollup(rolled) => sealer.rollup(rolled),
         }
     }
     sealer.log()

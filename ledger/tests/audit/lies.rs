@@ -21,7 +21,7 @@ pub fn case(name: &'static str, lie: Lie, findings: &'static [&'static str]) -> 
 }
 
 /// Checks that no lie here can reach, and why.
-const NOT_HERE: [(Check, &str); 10] = [
+const NOT_HERE: [(Check, &str); 16] = [
     (Check::SeenForked, "what the auditor has seen is in no archive: see honest.rs"),
     (Check::SeenShrunk, "the same"),
     (Check::Unlocked, "what a store says is in none of its objects: see honest.rs"),
@@ -32,6 +32,12 @@ const NOT_HERE: [(Check, &str); 10] = [
     (Check::ReceiptUnsealed, "the same"),
     (Check::ProofMalformed, "a proof is no part of an archive: see checks/tests/proofs/hostile.rs"),
     (Check::ProofPath, "the same"),
+    (Check::RollupMalformed, "rollups have a table of their own: see rollup.rs"),
+    (Check::RollupOrder, "the same"),
+    (Check::RollupDefinition, "the same"),
+    (Check::RollupInputs, "the same"),
+    (Check::RollupStale, "the same"),
+    (Check::RollupUnchecked, "the same"),
 ];
 
 pub fn all() -> Vec<Case> {

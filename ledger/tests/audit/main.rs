@@ -16,6 +16,8 @@ mod log_lies;
 mod plan;
 mod prune;
 mod resume;
+mod rollup;
+mod rollup_lies;
 mod row_lies;
 mod seal_lies;
 mod store_lies;

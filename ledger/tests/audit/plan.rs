@@ -8,6 +8,7 @@ use ledger::merkle::Frontier;
 use ledger::names::{EventId, Origin, Workspace};
 use ledger::note::{self, NoteSigner};
 use ledger::prune::PruneRecord;
+use ledger::rollup::RollupManifest;
 use ledger::time::Hour;
 use ledger::verify::Trust;
 
@@ -32,6 +33,8 @@ pub struct ChunkPlan {
 /// What is recorded, hour by hour, which payloads are withheld afterwards, and what then comes.
 pub struct Plan {
     pub hours: Vec<(Hour, Vec<ChunkPlan>)>,
+    /// Rollups that are logged right behind the note of the n-th hour.
+    pub rollups: Vec<(usize, Rolled)>,
     pub withheld: Vec<(&'static str, u64)>,
     pub late: Vec<Late>,
     pub seals: Seals,
@@ -46,6 +49,32 @@ pub enum Late {
     Withhold(&'static str, u64),
     /// Chunks go.
     Prune(Prune),
+    /// A day is computed.
+    Rollup(Rolled),
+}
+
+/// A rollup of a day, as it is logged.
+#[derive(Clone)]
+pub struct Rolled {
+    pub workspace: &'static str,
+    pub day: &'static str,
+    pub version: u32,
+    pub revision: u32,
+    /// The chunks that it was computed from, by their first seqs.
+    pub inputs: &'static [u64],
+    /// What is wrong with the notes of these, in the order of the log.
+    pub notes: fn(&mut Vec<Digest>),
+    /// What is wrong with its manifest.
+    pub lie: fn(&mut RollupManifest),
+}
+
+/// The definition of the rollup of the tests: version 1 reads one day, and a later one so many before it less one.
+pub fn definition(version: u32) -> String {
+    let before = version - 1;
+    format!(
+        "-- tallystick/rollup-sql/v1\n-- name daily\n-- version {version}\n-- before {before}\n\
+         -- after 0\n-- key day\nSELECT 1\n"
+    )
 }
 
 /// A prune record, and whether the objects go too.
@@ -191,6 +220,7 @@ pub fn honest() -> Plan {
                 ],
             ),
         ],
+        rollups: vec![],
         withheld: vec![],
         late: vec![],
         seals: Seals::default(),
