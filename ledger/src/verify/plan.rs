@@ -39,7 +39,14 @@ impl Audit {
             let workspace = match &artefact {
                 Artefact::Manifest { range, .. } => Some(&range.workspace),
                 Artefact::RollupNote(place) => Some(&place.workspace),
-                _ => None,
+                Artefact::HourNote(_)
+                | Artefact::HourHeads(_)
+                | Artefact::Checkpoint
+                | Artefact::Tile { .. }
+                | Artefact::Bundle { .. }
+                | Artefact::Events { .. }
+                | Artefact::RollupSql { .. }
+                | Artefact::Rollup(_) => None,
             };
             if workspace.is_some_and(|workspace| !self.in_scope(workspace)) {
                 continue;

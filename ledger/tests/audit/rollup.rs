@@ -179,6 +179,22 @@ fn a_finding_says_what_was_expected_and_found() {
     assert_eq!(of.iter().map(seqs).filter(Option::is_none).count(), 1);
 }
 
+/// The manifest that counts is the one in force where the rollup stands in the log.
+#[test]
+fn a_note_that_is_no_longer_in_force_is_another_input() {
+    let mut plan = restated();
+    plan.late = vec![Late::Rollup(rolled("acme", 2, &[1, 6, 7])), Late::Withhold("acme", 3)];
+    let before = report(&build(plan, &HONEST));
+    assert_eq!(told(&before), ["T144 acme"]);
+    let mut plan = restated();
+    plan.late = vec![Late::Rollup(rolled("acme", 2, &[1, 6, 7])), Late::Withhold("acme", 3)];
+    let behind = report(&build(plan, &Lie::Leaves(|leaves| leaves.swap(10, 11))));
+    assert_eq!(told(&behind), ["T143 leaf=11 rollups/daily/acme/v1.r2.parquet"]);
+    let finding = &behind.findings[0];
+    let count = |text: &Option<String>| text.as_deref().map(|text| text.starts_with("3 chunks"));
+    assert_eq!((count(&finding.expected), count(&finding.found)), (Some(true), Some(true)));
+}
+
 /// One line for all days of a rollup that are stale, and for all rollups that cannot be compared.
 #[test]
 fn notices_count_what_they_are_about() {

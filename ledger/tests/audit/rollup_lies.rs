@@ -178,19 +178,6 @@ fn inputs() -> Vec<Case> {
             &["T143 leaf=8 rollups/daily/acme/v1.r1.parquet"],
         ),
         (
-            "a note that is no longer in force",
-            |plan| {
-                // As if the erasure had not been: the same chunks, by the revision before.
-                let again = Rolled {
-                    lie: |m| m.inputs_root = Digest::of(b"before"),
-                    ..rolled("acme", 2, &[6, 7, 1])
-                };
-                plan.late[1] = Late::Rollup(again);
-            },
-            nothing,
-            &["T143 leaf=11 rollups/daily/acme/v1.r2.parquet"],
-        ),
-        (
             "a day on which nothing occurred",
             |plan| change(plan, 2, |rolled| rolled.day = "2026-11-24"),
             nothing,
