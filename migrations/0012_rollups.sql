@@ -26,11 +26,16 @@ CREATE TABLE chunk_days (
     PRIMARY KEY (workspace, first_seq, erasure)
 );
 
+-- Objects of rollups that are written and not logged yet: what a run that died has left is removed by the next one.
+CREATE TABLE rollup_drafts (
+    object text PRIMARY KEY
+);
+
 DO $$
 DECLARE
     made text;
 BEGIN
-    FOREACH made IN ARRAY ARRAY['rollups', 'chunk_days'] LOOP
+    FOREACH made IN ARRAY ARRAY['rollups', 'chunk_days', 'rollup_drafts'] LOOP
         EXECUTE format('ALTER TABLE %I OWNER TO tally_owner', made);
         EXECUTE format('REVOKE ALL ON %I FROM PUBLIC', made);
         EXECUTE format('GRANT SELECT, INSERT ON %I TO tally_archiver', made);
@@ -39,6 +44,7 @@ BEGIN
                         USING (true) WITH CHECK (true)', made);
     END LOOP;
 END $$;
+GRANT DELETE ON rollup_drafts TO tally_archiver;
 
 -- The marts: a copy of the newest revision of each day, made again from the archive at any time.
 CREATE SCHEMA marts;

@@ -11,7 +11,8 @@
 //!    4. the manifests are **published**, as leaves of the log like any other ([`crate::publish`]).
 //!
 //! What is due follows from the log alone, so a run that died is finished by the next one. The key of an object has
-//! its digest in it: what a run that died left behind is in nobody's way.
+//! its digest in it: what a run that died left behind is in nobody's way, and the next one **removes** it first, where
+//! the store lets it. Which keys these may be, the database knows before anything lies there.
 //!
 //! A day that reads a chunk whose object retention has removed is **frozen**: its newest revision stays as it is.
 
@@ -37,6 +38,7 @@ use crate::records::{bytes, decoded};
 use crate::recover::Start;
 use crate::seal::Archiver;
 use crate::step::Step;
+use crate::vault::Removal;
 use crate::{Disagreement, SealError};
 
 /// Leaves that one checkpoint covers: so much is done anew at most where a run dies.
@@ -129,6 +131,7 @@ impl Archiver<'_> {
     /// Rolls up every day that is due.
     pub async fn roll_up(&self, rolling: &Rolling<'_>) -> Result<Rolled, SealError> {
         let (mut conn, mut start) = self.begin().await?;
+        self.remove_drafts(&mut conn).await?;
         let mut rolled = Rolled { recovered: start.recovered, ..Rolled::default() };
         let workspaces: Vec<_> = start.state.tails().map(|(name, _)| name.clone()).collect();
         let first = first_day(&mut conn).await?;
@@ -182,7 +185,7 @@ impl Archiver<'_> {
                 } else if inputs.iter().any(|chunk| chunk.place.pruned) {
                     rolled.frozen += 1;
                 } else if let Some(done) = self
-                    .roll_up_day(start, rolling, &task, &inputs, before, &mut batch, rolled)
+                    .roll_up_day(conn, start, rolling, &task, &inputs, before, &mut batch, rolled)
                     .await?
                 {
                     rolled.days.push(done);
@@ -210,6 +213,7 @@ impl Archiver<'_> {
     )]
     async fn roll_up_day(
         &self,
+        conn: &mut PgConnection,
         start: &Start,
         rolling: &Rolling<'_>,
         task: &Task<'_>,
@@ -252,6 +256,10 @@ impl Archiver<'_> {
             }
             differences = Some(compare(&old, &object, &definition.key)?);
         }
+        sqlx::query("INSERT INTO rollup_drafts (object) VALUES ($1) ON CONFLICT DO NOTHING")
+            .bind(&manifest.object)
+            .execute(&mut *conn)
+            .await?;
         self.put(&definition.artefact(), definition.sql.as_bytes())?;
         self.put(&Artefact::Rollup(place.clone()), &object)?;
         self.reach(Step::ObjectPut)?;
@@ -277,6 +285,25 @@ impl Archiver<'_> {
             object,
             differences,
         }))
+    }
+
+    /// Removes what a run that died has left, and forgets what was logged.
+    async fn remove_drafts(&self, conn: &mut PgConnection) -> Result<(), SealError> {
+        let logged = "DELETE FROM rollup_drafts d USING rollups r WHERE r.object = d.object";
+        sqlx::query(logged).execute(&mut *conn).await?;
+        let left: Vec<String> =
+            sqlx::query_scalar("SELECT object FROM rollup_drafts").fetch_all(&mut *conn).await?;
+        for object in left {
+            let Some(Artefact::Rollup(place)) = Artefact::parse(&object) else { continue };
+            let note = self.vault.remove(&Artefact::RollupNote(place).to_string())?;
+            let gone = self.vault.remove(&object)? == Removal::Gone && note == Removal::Gone;
+            if gone {
+                let forget =
+                    sqlx::query("DELETE FROM rollup_drafts WHERE object = $1").bind(&object);
+                forget.execute(&mut *conn).await?;
+            }
+        }
+        Ok(())
     }
 
     /// The chunks of a workspace in the order of the log, each with its days. Those that are new are read.

@@ -9,7 +9,7 @@ use clap::Args;
 use ledger::names::{RollupName, Workspace};
 use ledger::rollup::Definition;
 use serde_json::{Value, json};
-use verifier::rollup::{Difference, Differences, Engine, RollupError, definitions};
+use verifier::rollup::{Difference, Differences, Engine, RollupError, Scratch, definitions};
 
 use super::{CliError, archiver, open_vault};
 use crate::SealError;
@@ -58,7 +58,7 @@ pub(super) async fn roll_up(
     let RollupArguments { name, workspace, rebuild } = arguments;
     let chosen = |definition: &&Definition| name.is_empty() || name.contains(&definition.name);
     let definitions: Vec<Definition> = definitions().iter().filter(chosen).cloned().collect();
-    let temporary = tempfile::Builder::new().prefix("tally-rollup-").tempdir()?;
+    let temporary = Scratch::new().map_err(SealError::from)?;
     let facts = config.rollup_dir.as_deref().unwrap_or(temporary.path());
     make_directory(facts)?;
     let memory = usize::try_from(config.rollup_memory).unwrap_or(usize::MAX);

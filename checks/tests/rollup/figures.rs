@@ -12,7 +12,7 @@ use super::world::{World, at, findings, text};
 /// Events of thirty days, of which the ledger heard in one hour.
 pub async fn month() -> World {
     let mut world = World::new().await;
-    for day in (1..30).rev() {
+    for day in (1_i64..30).rev() {
         world.work(20 + 3 * (day.unsigned_abs() % 7), at(-24 * day)).await;
     }
     world.work(700, at(0)).await;
@@ -167,7 +167,7 @@ async fn real_runs_are_rolled_up_as_duckdb_does() {
         let at_then = ledger::payload::occurred_at(event["occurred_at"].as_str().unwrap()).unwrap();
         let moved =
             at_then.get() - ledger::payload::occurred_at("2024-05-15T00:00:00Z").unwrap().get();
-        let moved = super::world::at(-48).checked_add(moved).unwrap();
+        let moved = at(-48).checked_add(moved).unwrap();
         event["occurred_at"] = moved.to_string().into();
         event["workspace_id"] = "acme".into();
         event.to_string().into_bytes()

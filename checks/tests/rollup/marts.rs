@@ -15,7 +15,8 @@ async fn marts_hold_the_newest_revisions_and_can_be_made_again() {
     let again = world.publish(false).await;
     assert_eq!((again.days, again.current), (0, published.days));
 
-    let pool = &world.rig.pool;
+    let pool = world.rig.pool.clone();
+    let pool = &pool;
     let count = |table: &'static str| async move {
         let sql = format!("SELECT count(*) FROM marts.{table}");
         sqlx::query_scalar::<_, i64>(AssertSqlSafe(sql)).fetch_one(pool).await.unwrap()

@@ -87,11 +87,6 @@ impl Rollups {
             .map(|(name, version)| Artefact::RollupSql { name, version })
             .chain(self.logged.iter().flat_map(of))
     }
-
-    /// Whether the log may have a leaf later for something that lies here.
-    pub(super) fn may_come(&self, place: &RollupPlace) -> bool {
-        self.newest.get(&series(place)).is_none_or(|(newest, _)| place.revision > *newest)
-    }
 }
 
 impl LogWalk {

@@ -312,12 +312,12 @@ fn objects() -> Vec<Case> {
             &["T040 rollups/daily/acme/v1.r1.note"],
         ),
         (
-            "objects at keys that no rollup has",
+            "objects of figures that were never logged",
             |_| {},
             |archive| put_again(archive, "v1.r1", "v1.r1-", "v1.r1-0000000000000000-"),
             &[
-                "T095 rollups/daily/acme/v1.r1-0000000000000000.note",
-                "T095 rollups/daily/acme/v1.r1-0000000000000000.parquet",
+                "T103 rollups/daily/acme/v1.r1-0000000000000000.note",
+                "T103 rollups/daily/acme/v1.r1-0000000000000000.parquet",
             ],
         ),
         (
@@ -329,7 +329,7 @@ fn objects() -> Vec<Case> {
                 let other = format!("{head}-{}.parquet", "0".repeat(16));
                 archive.objects.insert(other, b"other".to_vec());
             },
-            &["T095 rollups/daily/acme/v1.r1.parquet"],
+            &["T103 rollups/daily/acme/v1.r1.parquet"],
         ),
         (
             "the next revision, the first of another day, another definition",

@@ -7,6 +7,7 @@ mod policy;
 mod prove;
 mod receipt;
 mod replay;
+mod rollup;
 mod staged;
 mod verify;
 
@@ -26,6 +27,7 @@ use self::manual::{Completions, Manual};
 use self::prove::Prove;
 use self::receipt::CompareReceipts;
 use self::replay::Replay;
+use self::rollup::CheckRollups;
 use self::verify::Verify;
 use crate::prove::ProveError;
 use crate::replay::{PositionError, WriteError};
@@ -56,6 +58,8 @@ enum Command {
     Receipt(CompareReceipts),
     /// Write out what was recorded, as JSON, Arrow or Parquet, once all of it is proven.
     Replay(Box<Replay>),
+    /// Verify an archive, and compute again what its rollups state.
+    Rollup(Box<CheckRollups>),
     /// Say what a finding means, why it matters, and what to do.
     Explain(Explain),
     /// Print the manual page of this program, or of one of its commands.
@@ -190,6 +194,9 @@ enum CliError {
     Usage(&'static str),
     #[error("no proof was made: {0}")]
     Prove(#[from] ProveError),
+    #[cfg(feature = "rollup")]
+    #[error("rollups were not computed again: {0}")]
+    Recompute(#[from] crate::rollup::RecomputeError),
     #[error("cannot write the report: {0}")]
     Output(#[from] std::io::Error),
     #[error("cannot write the report as JSON: {0}")]
@@ -221,6 +228,8 @@ impl CliError {
             | Self::Unwritten { .. }
             | Self::Replayed(_)
             | Self::Json(_) => exit::UNFINISHED,
+            #[cfg(feature = "rollup")]
+            Self::Recompute(_) => exit::UNFINISHED,
             Self::Resume(_) => exit::USAGE,
         }
     }
@@ -253,6 +262,7 @@ pub fn run() -> ExitCode {
         Command::Check(check) => check.run(),
         Command::Receipt(receipt) => receipt.run(),
         Command::Replay(replay) => replay.run(),
+        Command::Rollup(rollup) => rollup.run(),
         Command::Explain(explain) => explain.run().map(|()| ExitCode::SUCCESS),
         Command::Man(manual) => manual.run().map(|()| ExitCode::SUCCESS),
         Command::Completions(completions) => completions.run().map(|()| ExitCode::SUCCESS),

@@ -28,7 +28,10 @@ pub(super) struct CheckRollups {
     #[arg(long)]
     all_revisions: bool,
     /// Most memory of intermediate results, in MiB: what is above goes to the directory for temporary files.
-    #[cfg_attr(not(feature = "rollup"), expect(dead_code, reason = "there is no engine to hold to it"))]
+    #[cfg_attr(
+        not(feature = "rollup"),
+        expect(dead_code, reason = "there is no engine to hold to it")
+    )]
     #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(32..=1_048_576))]
     memory_mib: u64,
     /// Write the report as one HTML page that needs no other file to this file too.
@@ -89,18 +92,25 @@ impl CheckRollups {
         bar: &Bar,
     ) -> Result<String, CliError> {
         use crate::audit::Progress as _;
-        use crate::rollup::{Engine, Recomputed, engine_name, recompute};
-        let scratch = tempfile::Builder::new().prefix("tally-rollup-").tempdir()?;
+        use crate::rollup::{
+            Engine, RecomputeError, Recomputed, RollupError, Scratch, engine_name, recompute,
+        };
+        let scratch = Scratch::new().map_err(RecomputeError::from)?;
         let memory = usize::try_from(self.memory_mib << 20).unwrap_or(usize::MAX);
         let partitions = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let engine = Engine::new(memory, partitions, scratch.path())?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let engine = Engine::new(memory, partitions, scratch.path());
+        let engine = engine.map_err(RecomputeError::from)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        let runtime = runtime
+            .map_err(|error| RecomputeError::from(RollupError::Engine(error.to_string())))?;
         let go_on = || bar.go_on();
         let again = recompute(source, rollups, &engine, scratch.path(), &go_on);
         let Recomputed { computed, left, findings } = runtime.block_on(again)?;
         findings.into_iter().for_each(|finding| audit.found(finding));
         if !bar.go_on() {
-            audit.unchecked("the rollups from there on: the verification was ended before it was done");
+            audit.unchecked(
+                "the rollups from there on: the verification was ended before it was done",
+            );
         }
         let left = if left > 0 { format!(", {left} could not be") } else { String::new() };
         Ok(format!("rollups     {computed} were computed again by {}{left}", engine_name()))

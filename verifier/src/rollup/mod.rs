@@ -10,6 +10,8 @@ mod engine;
 mod facts;
 mod object;
 mod read;
+mod recompute;
+mod scratch;
 
 use std::sync::LazyLock;
 
@@ -23,6 +25,8 @@ pub use engine::{Engine, engine_name};
 pub use facts::{FactsFile, write_facts};
 pub use object::Computed;
 pub use read::{json_rows, withheld};
+pub use recompute::{RecomputeError, Recomputed, recompute};
+pub use scratch::Scratch;
 
 use crate::rows::RowsError;
 

@@ -10,7 +10,9 @@ use ledger::hash::Digest;
 use ledger::rollup::{Definition, RollupManifest};
 use ledger::verify::{Check, ChunkCheck, Finding, LoggedRollup, Place};
 
-use super::{Computed, Engine, FactsFile, RollupError, Task, compare, definitions, engine_name, write_facts};
+use super::{
+    Computed, Engine, FactsFile, RollupError, Task, compare, definitions, engine_name, write_facts,
+};
 use crate::audit::chunk_object;
 use crate::store::{ArchiveSource, SourceError};
 
@@ -106,11 +108,13 @@ async fn one(
     engine: &Engine,
     scratch: &Path,
 ) -> Result<Option<Vec<Finding>>, RecomputeError> {
-    let LoggedRollup { manifest, leaf, definition: Some(definition), inputs: Some(inputs), .. } = rollup
+    let LoggedRollup { manifest, leaf, definition: Some(definition), inputs: Some(inputs), .. } =
+        rollup
     else {
         return Ok(None);
     };
-    let Some(object) = source.get_within(&manifest.object, manifest.digest.bytes).ok().flatten() else {
+    let Some(object) = source.get_within(&manifest.object, manifest.digest.bytes).ok().flatten()
+    else {
         return Ok(None);
     };
     if ObjectDigest::of(&object) != manifest.digest {
@@ -126,12 +130,20 @@ async fn one(
     let notes: Vec<Digest> = inputs.iter().map(|(_, note)| *note).collect();
     let RollupManifest { origin, workspace, day, .. } = manifest;
     let task = Task { origin, workspace, day: *day, definition, inputs: &notes };
-    let place = Place { log_index: Some(*leaf), workspace: Some(workspace.clone()), ..Place::object(&manifest.object) };
+    let place = Place {
+        log_index: Some(*leaf),
+        workspace: Some(workspace.clone()),
+        ..Place::object(&manifest.object)
+    };
     let finding = Finding::new(Check::RollupWrong, place);
     Ok(Some(match engine.compute(&task, &facts).await {
-        Ok(computed) => differs(manifest, definition, object, computed, finding)?.into_iter().collect(),
+        Ok(computed) => {
+            differs(manifest, definition, object, computed, finding)?.into_iter().collect()
+        }
         // Of a text that is none of ours, it is its author's fault.
-        Err(error @ (RollupError::Sql { .. } | RollupError::Column { .. })) => vec![finding.because(error)],
+        Err(error @ (RollupError::Sql { .. } | RollupError::Column { .. })) => {
+            vec![finding.because(error)]
+        }
         Err(error) => return Err(error.into()),
     }))
 }
@@ -154,14 +166,16 @@ fn differs(
     if !differences.is_empty() {
         let rows = differences.rows.iter().take(SHOWN).map(|row| row.to_string().trim().to_owned());
         let rows = rows.collect::<Vec<_>>().join("; ");
-        let (changed, added, removed) = (differences.changed, differences.added, differences.removed);
+        let (changed, added, removed) =
+            (differences.changed, differences.added, differences.removed);
         return Ok(Some(finding.because(format!(
             "from what is stated to what the chunks come to, {changed} rows change, {added} come and {removed} go: {rows}"
         ))));
     }
     // Another version of the engine may write the same rows in other bytes.
     let same_engine = manifest.engine == engine_name();
-    Ok(same_engine.then(|| finding.because("the rows are the same, and the bytes around them are not")))
+    Ok(same_engine
+        .then(|| finding.because("the rows are the same, and the bytes around them are not")))
 }
 
 /// The facts of an input, read once; `None` where it is not what the log says, which the audit has found.
