@@ -34,6 +34,8 @@ class Manifest:
         self.amendment = 0
         self.note = b""  # H of the whole note
         self.pruned = False
+        self.leaf = None  # its place in the log
+        self.days = set()  # of occurred_at of its rows
         if not 1 <= self.first_seq <= self.last_seq:
             raise Bad(f"{where}: seqs {self.first_seq} to {self.last_seq}")
         if not self.hour <= self.first_recorded_at <= self.last_recorded_at < self.hour + p.HOUR:

@@ -6,10 +6,14 @@ import re
 import unittest
 from pathlib import Path
 
+from blake3 import blake3
+
 import primitives as p
 from notes import Manifest
 from prune import LINES as PRUNE_LINES
 from prune import MIN_KEPT_DAYS, PRUNE, Record
+from rollup import HEAD, ROLLUP, Rollup
+from rollup import LINES as ROLLUP_LINES
 
 SPEC = Path(__file__).resolve().parents[2] / "docs" / "spec"
 GOLDEN = SPEC / "vectors" / "golden" / "archive"
@@ -31,6 +35,9 @@ class Spec(unittest.TestCase):
         leaves = [p.leaf_hash(bytes([i]) * i) for i in range(20)]
         computed += [*leaves, p.root(leaves[4:7])]
         computed += [self.pruned(), p.leaf_hash(self.pruned()), p.sha(POLICY)]
+        inputs = [p.sha(b"one"), p.sha(b"two")]
+        computed += [*inputs, p.root([p.leaf_hash(note) for note in inputs])]
+        computed += [p.sha(b"object"), blake3(b"object").digest(), p.sha(self.definition().encode())]
         order = str(p.ORDER - 2**252)
         self.known = " ".join([text, order, *(value.hex() for value in computed)])
 
@@ -38,11 +45,31 @@ class Spec(unittest.TestCase):
         """H of the manifest's note of the chunk in the example of retention.md."""
         return p.sha((GOLDEN / "manifests" / f"{PRUNED}.note").read_bytes())
 
+    def block(self, name, first, count=None):
+        """The indented lines of a page from this one on: so many, or to the end of the block."""
+        lines = (SPEC / name).read_text(encoding="utf-8").splitlines()
+        at = max(at for at, line in enumerate(lines) if line == f"    {first}")
+        end = next(end for end in range(at, len(lines)) if not lines[end].startswith("    "))
+        end = at + count if count else end
+        return "".join(f"{line[4:]}\n" for line in lines[at:end])
+
+    def definition(self):
+        return self.block("rollups.md", "-- tallystick/rollup-sql/v1")
+
+    def test_rollup(self):
+        """The example of rollups.md is a manifest of the definition before it."""
+        text = self.block("rollups.md", ROLLUP, 1 + len(ROLLUP_LINES))
+        rollup = Rollup(text, "ledger.example.com/test", "rollups.md")
+        head = HEAD.match(self.definition())
+        self.assertEqual((head[1], int(head[2])), (rollup.name, rollup.version))
+        self.assertEqual(rollup.sql_sha256, p.sha(self.definition().encode()).hex())
+        for line in ROLLUP_LINES:
+            with self.subTest(line=line), self.assertRaises(p.Bad):
+                Rollup(re.sub(f"(?m)^{line} .*$", f"{line}  ", text), "ledger.example.com/test", "")
+
     def test_prune_record(self):
         """The example of retention.md is a record that fits the golden log, once that is old enough."""
-        lines = (SPEC / "retention.md").read_text(encoding="utf-8").splitlines()
-        at = max(at for at, line in enumerate(lines) if line == f"    {PRUNE}")
-        text = "".join(f"{line[4:]}\n" for line in lines[at:at + 1 + len(PRUNE_LINES)])
+        text = self.block("retention.md", PRUNE, 1 + len(PRUNE_LINES))
         record = Record(text, "ledger.example.com/golden", "retention.md")
         note = (GOLDEN / "manifests" / f"{PRUNED}.note").read_bytes()
         manifest = Manifest(note.decode().rpartition("\n\n")[0] + "\n", "ledger.example.com/golden", "golden")

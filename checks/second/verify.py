@@ -25,6 +25,7 @@ from notes import Manifest, hour_path, note_of_hour
 from payload import I64_MAX, Refused, check
 from primitives import Bad
 from prune import MIN_KEPT_DAYS, PRUNE, Record
+from rollup import DAY, ROLLUP, UNLOGGED, Rollup, Rollups
 from rows import DERIVED, read_rows
 from seal import LINES, Line
 
@@ -79,6 +80,7 @@ class Audit:
         self.chunks = self.hours = 0
         self.superseded = []
         self.min_kept_days, self.pruned_early = min_kept_days, []
+        self.rollups = Rollups()
 
     def run(self):
         leaves, checkpoint = self.read_log()
@@ -93,6 +95,7 @@ class Audit:
                 else:
                     self.check_chunk(workspace, manifest)
             self.check_withheld(workspace)
+        self.rollups_unchecked = self.rollups.check(self.archive, self.workspaces)
         for manifest in self.superseded:
             if self.archive.has(manifest.object):
                 self.read_object(manifest)
@@ -140,16 +143,20 @@ class Audit:
         where = f"log leaf {index}"
         kind = text.split("\n", 1)[0]
         if kind == "tallystick/chunk/v1":
-            self.take_manifest(where, text, leaf)
+            self.take_manifest(where, text, leaf, index)
         elif kind == "tallystick/hour/v1":
             self.take_hour(where, text, leaf)
         elif kind == PRUNE:
             self.take_prune(where, text)
+        elif kind == ROLLUP:
+            rollup = Rollup(text, self.origin, where)
+            self.rollups.take(rollup, leaf, self.workspaces.get(rollup.workspace), self.archive)
         elif kind not in LINES:
             raise Bad(f"{where}: {kind!r} is a kind that this verifier does not know")
 
-    def take_manifest(self, where, text, leaf):
+    def take_manifest(self, where, text, leaf, index):
         manifest = Manifest(text, self.origin, where)
+        manifest.leaf = index
         manifest.note, digest = p.sha(leaf), p.sha(leaf).hex()
         workspace = self.workspaces.setdefault(
             manifest.workspace, Workspace(manifest.workspace, self.origin))
@@ -251,6 +258,7 @@ class Audit:
     def check_chunk(self, workspace, manifest):
         key = manifest.object
         rows = read_rows(key, self.read_object(manifest), self.origin, workspace.name)
+        manifest.days = {row["occurred_at"] // DAY for row in rows}
         if len(rows) != manifest.last_seq - manifest.first_seq + 1:
             raise Bad(f"{key}: {len(rows)} rows")
         leaves, at = [], 0
@@ -367,7 +375,8 @@ class Audit:
         for key in self.archive.keys():
             if key in self.archive.asked or not key.startswith(PREFIXES):
                 continue
-            if self.of_open_hour(key) or self.beyond_log(key) or self.may_amend(key):
+            if self.of_open_hour(key) or self.beyond_log(key) or self.may_amend(key) \
+                    or UNLOGGED.fullmatch(key):
                 unlogged.append(key)
             elif not self.older_tile(key):
                 raise Bad(f"{key}: nothing in the log names it")
@@ -433,6 +442,8 @@ class Audit:
             "events": sum(w.manifests[-1].last_seq - w.pruned["events"]
                           for w in self.workspaces.values()),
             "pruned_early": self.pruned_early,
+            "rollups": len(self.rollups.logged),
+            "rollups_unchecked": self.rollups_unchecked,
             "unlogged": unlogged,
             "workspaces": {
                 name: {

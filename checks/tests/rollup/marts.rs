@@ -2,12 +2,12 @@
 
 use sqlx::{AssertSqlSafe, PgPool, Row as _, raw_sql};
 
-use super::figures::month;
+use super::figures::days;
 use super::world::at;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn marts_hold_the_newest_revisions_and_can_be_made_again() {
-    let mut world = month().await;
+    let mut world = days().await;
     let rolled = world.roll_up().await;
     let published = world.publish(false).await;
     assert_eq!(published.days, u64::try_from(rolled.days.len()).unwrap());
@@ -84,7 +84,7 @@ async fn marts_hold_the_newest_revisions_and_can_be_made_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenants_login_reads_its_own_marts_and_changes_nothing() {
-    let world = month().await;
+    let world = days().await;
     world.roll_up().await;
     world.publish(false).await;
     let pool = &world.rig.pool;

@@ -21,6 +21,7 @@ use checks::worker::Worker;
 use ingest::Running;
 use ledger::names::Workspace;
 use ledger::note::NoteSigner;
+use ledger::rollup::Definition;
 use ledger::time::{HOUR, Micros};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -128,10 +129,20 @@ impl World {
         rebuild: bool,
         probe: &dyn Probe,
     ) -> Result<Rolled, SealError> {
+        self.roll_up_by(definitions(), partitions, rebuild, probe).await
+    }
+
+    pub async fn roll_up_by(
+        &self,
+        definitions: &[Definition],
+        partitions: usize,
+        rebuild: bool,
+        probe: &dyn Probe,
+    ) -> Result<Rolled, SealError> {
         let spill = tempfile::tempdir().unwrap();
         let engine = Engine::new(64 << 20, partitions, spill.path()).unwrap();
         let rolling = Rolling {
-            definitions: definitions(),
+            definitions,
             workspace: None,
             rebuild,
             engine: &engine,
@@ -186,8 +197,7 @@ pub fn findings(output: &Output) -> Vec<(String, String)> {
     let report: Value =
         serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(output)));
     let finding = |finding: &Value| {
-        let place = &finding["place"];
-        let object = place["object"].as_str().unwrap_or_default().to_owned();
+        let object = finding["object"].as_str().unwrap_or_default().to_owned();
         (finding["id"].as_str().unwrap().to_owned(), object)
     };
     report["findings"].as_array().unwrap().iter().map(finding).collect()
