@@ -16,7 +16,7 @@ use ledger::verify::{Policy, Report, Trust};
 use crate::ids::{IdFile, Ids};
 use crate::room::{OBJECTS, Share};
 use crate::rows::{self, RowsError};
-use crate::state::{ResumeError, StateDirectory};
+use crate::state::{ResumeError, StateDirectory, Unkept};
 use crate::store::{ArchiveSource, OBJECT_BYTES_MAX, SMALL_BYTES_MAX, SourceError};
 
 /// Small objects that are fetched at a time: a store far away answers each of them late.
@@ -70,7 +70,12 @@ pub fn verify_from<S>(
 where
     S: ArchiveSource + Sync,
 {
-    Ok(run_from(source, trust, policy, directory, progress)?.finish())
+    let (audit, kept) = run_from(source, trust, policy, directory, progress)?;
+    let report = audit.finish();
+    match kept {
+        Ok(()) => Ok(report),
+        Err(failure) => Err(ResumeError::Unkept { failure, report: Box::new(report) }),
+    }
 }
 
 /// Brings an audit all that it needs, to its end.
@@ -84,24 +89,25 @@ where
     let _ = tell(audit, ids);
 }
 
-/// The same for one that goes on from the state in a directory, and is kept there.
+/// The same for one that goes on from the state in a directory, and is kept there; or why it could not be.
 pub(crate) fn run_from<S>(
     source: &S,
     trust: Trust,
     policy: Policy,
     directory: &StateDirectory,
     progress: &dyn Progress,
-) -> Result<Audit, ResumeError>
+) -> Result<(Audit, Result<(), Unkept>), ResumeError>
 where
     S: ArchiveSource + Sync,
 {
     let (mut audit, mut ids) = directory.audit(trust, policy)?;
     drive(source, &mut audit, &mut ids, progress);
     let files = tell(&mut audit, ids);
-    if let (Some(files), Some(state)) = (files, audit.state()) {
-        directory.keep(&state, &files)?;
-    }
-    Ok(audit)
+    let kept = match (files, audit.state()) {
+        (Some(files), Some(state)) => directory.keep(&state, &files),
+        (None, _) | (_, None) => Ok(()),
+    };
+    Ok((audit, kept))
 }
 
 /// Tells the audit of the ids that stand twice; `None` where that cannot be known.

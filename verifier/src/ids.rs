@@ -4,14 +4,17 @@
 //! is left behind, or one in the directory of a state that is kept (see [`crate::state`]). A file holds one
 //! run a workspace, in the order of names, and is read from front to back.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ledger::hash::{Digest, Hasher};
 use ledger::names::{EventId, Seq, Workspace};
 use ledger::verify::{Audit, IdAt, IdRuns, doubled_ids, merged_ids};
+
+use crate::held::Held;
 
 /// Ids that are kept in memory, of 24 bytes each: 48 MiB.
 const IDS_IN_MEMORY: usize = 2 << 20;
@@ -39,8 +42,26 @@ pub struct IdFile {
 impl IdFile {
     /// Where it lies.
     pub fn path(&self, directory: &Path) -> PathBuf {
-        directory.join(format!("{PREFIX}{}", self.number))
+        place(directory, self.number)
     }
+
+    /// How long it is.
+    fn bytes(&self) -> Option<u64> {
+        let sum = self.runs.iter().try_fold(0_u64, |sum, (_, count)| sum.checked_add(*count));
+        sum?.checked_mul(u64::try_from(ID_BYTES).ok()?)
+    }
+}
+
+fn place(directory: &Path, number: u64) -> PathBuf {
+    directory.join(format!("{PREFIX}{number}"))
+}
+
+/// A file of ids that is not as it was written.
+pub(crate) struct Damaged {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub reason: String,
 }
 
 /// The ids of all workspaces, in runs.
@@ -50,7 +71,7 @@ pub struct Ids {
     most: usize,
     files: Vec<Spilled>,
     /// Where files are kept; without a name where absent.
-    directory: Option<PathBuf>,
+    directory: Option<(PathBuf, Arc<Held>)>,
     next_number: u64,
     failed: Option<io::Error>,
 }
@@ -77,12 +98,21 @@ impl Ids {
     }
 
     /// Those of an earlier verification, which are kept in a directory, as those to come will be.
-    pub fn open(directory: &Path, kept: Vec<IdFile>) -> io::Result<Self> {
-        let mut ids = Self { directory: Some(directory.to_owned()), ..Self::default() };
+    pub(crate) fn open(
+        directory: &Path,
+        held: Arc<Held>,
+        kept: Vec<IdFile>,
+    ) -> Result<Self, Damaged> {
+        let mut ids = Self { directory: Some((directory.to_owned(), held)), ..Self::default() };
         ids.next_number = kept.iter().map(|file| file.number).max().unwrap_or(0).saturating_add(1);
         for kept in kept {
-            let file = BufReader::new(File::open(kept.path(directory))?);
-            ids.files.push(Spilled { file, kept });
+            let path = kept.path(directory);
+            match reopened(&path, &kept) {
+                Ok(file) => {
+                    ids.files.push(Spilled { file: BufReader::new(file), path: Some(path), kept });
+                }
+                Err(reason) => return Err(Damaged { path, reason }),
+            }
         }
         Ok(ids)
     }
@@ -114,19 +144,25 @@ impl Ids {
     }
 
     fn create(&mut self) -> io::Result<IdWriter> {
-        let number = self.next_number;
+        let mut number = self.next_number;
+        let (file, path) = match &self.directory {
+            None => (tempfile::tempfile()?, None),
+            Some((directory, held)) => {
+                // What is there and not the state's is somebody else's.
+                while place(directory, number).symlink_metadata().is_ok() {
+                    number = number.saturating_add(1);
+                }
+                held.own(number)?;
+                let path = place(directory, number);
+                (
+                    OpenOptions::new().read(true).write(true).create_new(true).open(&path)?,
+                    Some(path),
+                )
+            }
+        };
         self.next_number = number.saturating_add(1);
         let kept = IdFile { number, sha256: Digest::ZERO, runs: Vec::new() };
-        let file = match &self.directory {
-            None => tempfile::tempfile()?,
-            Some(directory) => OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .open(kept.path(directory))?,
-        };
-        Ok(IdWriter { file: BufWriter::new(file), hasher: Hasher::new(), kept })
+        Ok(IdWriter { file: BufWriter::new(file), path, hasher: Hasher::new(), kept })
     }
 
     /// Tells the audit of the ids that stand in a workspace more than once, and gives the files that hold all
@@ -145,8 +181,7 @@ impl Ids {
         }
         let mut runs = std::mem::take(&mut self.runs);
         let files = self.files.iter_mut();
-        let mut files: Vec<_> =
-            files.map(|file| Reading::new(&mut file.file, &file.kept)).collect();
+        let mut files: Vec<_> = files.map(Reading::new).collect();
         let in_files = files.iter().flat_map(|file| &file.runs).map(|(name, _)| name.clone());
         for workspace in in_files.collect::<Vec<_>>() {
             runs.entry(workspace).or_default();
@@ -179,28 +214,45 @@ impl Ids {
     }
 }
 
-/// Removes the files of ids from a directory, but for these.
-pub fn tidy(directory: &Path, kept: &[IdFile]) -> io::Result<()> {
-    for entry in std::fs::read_dir(directory)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let number = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.parse().ok());
-        if number.is_some_and(|number: u64| kept.iter().all(|file| file.number != number)) {
-            std::fs::remove_file(entry.path())?;
+/// Removes the files of ids that were begun in a directory, but for these.
+pub(crate) fn tidy(directory: &Path, held: &Held, kept: &[IdFile]) -> io::Result<()> {
+    let kept: BTreeSet<_> = kept.iter().map(|file| file.number).collect();
+    for number in held.others(&kept) {
+        match std::fs::remove_file(place(directory, number)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
         }
     }
-    Ok(())
+    held.keep(kept)
+}
+
+/// Opens a file that was kept, as far as can be told without reading it.
+fn reopened(path: &Path, kept: &IdFile) -> Result<File, String> {
+    let bytes = kept.bytes().ok_or("no file holds as many ids as the state says")?;
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err("it is not there".to_owned()),
+        opened => opened.map_err(|error| error.to_string()),
+    }?;
+    let found = file.metadata().map_err(|error| error.to_string())?.len();
+    if found == bytes {
+        Ok(file)
+    } else {
+        Err(format!("it has {found} bytes, and {bytes} were written"))
+    }
 }
 
 /// A file that was written, from its start.
 struct Spilled {
     file: BufReader<File>,
+    /// Where it lies, if it has a name.
+    path: Option<PathBuf>,
     kept: IdFile,
 }
 
 /// A file that is being written.
 struct IdWriter {
     file: BufWriter<File>,
+    path: Option<PathBuf>,
     hasher: Hasher,
     kept: IdFile,
 }
@@ -226,13 +278,14 @@ impl IdWriter {
         file.sync_all()?;
         file.rewind()?;
         self.kept.sha256 = self.hasher.finish();
-        Ok(Spilled { file: BufReader::new(file), kept: self.kept })
+        Ok(Spilled { file: BufReader::new(file), path: self.path, kept: self.kept })
     }
 }
 
 /// A file that is being read, run by run.
 struct Reading<'f> {
     file: &'f mut BufReader<File>,
+    path: Option<&'f Path>,
     runs: VecDeque<(Workspace, u64)>,
     left: u64,
     hasher: Hasher,
@@ -241,10 +294,10 @@ struct Reading<'f> {
 }
 
 impl<'f> Reading<'f> {
-    fn new(file: &'f mut BufReader<File>, kept: &IdFile) -> Self {
+    fn new(Spilled { file, path, kept }: &'f mut Spilled) -> Self {
         let (runs, hasher, sha256) =
             (kept.runs.iter().cloned().collect(), Hasher::new(), kept.sha256);
-        Self { file, runs, left: 0, hasher, sha256, failed: None }
+        Self { file, path: path.as_deref(), runs, left: 0, hasher, sha256, failed: None }
     }
 
     fn read(&mut self) -> io::Result<IdAt> {
@@ -259,11 +312,18 @@ impl<'f> Reading<'f> {
 
     /// What was read has to be all that was written.
     fn end(self) -> io::Result<()> {
-        match self.failed {
-            Some(error) => Err(error),
-            None if self.hasher.finish() == self.sha256 => Ok(()),
-            None => Err(io::Error::other("a file of ids is not the one that was written")),
-        }
+        let reason = match self.failed {
+            Some(error) => error.to_string(),
+            None if self.hasher.finish() == self.sha256 => return Ok(()),
+            None => "it is not the one that was written".to_owned(),
+        };
+        Err(io::Error::other(match self.path {
+            None => format!("the temporary file: {reason}"),
+            Some(path) => format!(
+                "{}: {reason}; remove its directory, and verify from the beginning",
+                path.display()
+            ),
+        }))
     }
 }
 
@@ -311,8 +371,7 @@ mod tests {
     fn all(mut ids: Ids) -> BTreeMap<Workspace, Vec<IdAt>> {
         ids.spill().unwrap();
         let files = ids.files.iter_mut();
-        let mut files: Vec<_> =
-            files.map(|file| Reading::new(&mut file.file, &file.kept)).collect();
+        let mut files: Vec<_> = files.map(Reading::new).collect();
         let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for file in &mut files {
             while let Some((workspace, count)) = file.runs.pop_front() {

@@ -11,6 +11,7 @@ pub mod audit;
 pub mod cli;
 pub mod exit;
 pub mod explain;
+mod held;
 mod ids;
 pub mod log;
 pub mod prove;

@@ -90,11 +90,19 @@ impl ReceiptReport {
     /// The exit code: that of the verdict; but a receipt that was refused is a wrong input, unless
     /// something graver was found.
     pub fn exit_code(&self) -> u8 {
+        if self.is_refused() { exit::USAGE } else { exit::number(self.verdict) }
+    }
+
+    /// Its word, for programs: that of the verdict, unless an input was refused. Nothing is proven of that one.
+    pub fn as_str(&self) -> &'static str {
+        if self.is_refused() { "refused" } else { self.verdict.as_str() }
+    }
+
+    /// Whether something is no receipt of this ledger, and nothing graver was found.
+    pub fn is_refused(&self) -> bool {
         let refused = |one: &Compared| matches!(one.standing, Standing::Refused(_));
-        match self.verdict {
-            Verdict::Proven | Verdict::Short if self.receipts.iter().any(refused) => exit::USAGE,
-            verdict => exit::number(verdict),
-        }
+        matches!(self.verdict, Verdict::Proven | Verdict::Short)
+            && self.receipts.iter().any(refused)
     }
 }
 

@@ -44,6 +44,12 @@ pub enum TrustError {
         /// What is wrong.
         reason: String,
     },
+    /// A checkpoint that was kept is not one of this ledger.
+    #[error("it is no checkpoint to go on from: {reason}")]
+    Checkpoint {
+        /// What is wrong.
+        reason: String,
+    },
 }
 
 #[derive(Deserialize)]
@@ -110,9 +116,7 @@ pub fn parse(text: &str) -> Result<Trust, TrustError> {
     let receipt_keys = named_keys("receipt_keys", &file.receipt_keys, &receipt_name)?;
     let revoked = file.revoked.iter().map(|entry| revoked(entry, origin.as_str()));
     let revoked: Vec<_> = revoked.collect::<Result<_, _>>()?;
-    let seen = file.seen.iter().map(|entry| {
-        Ok(Cutoff { size: entry.size, root: value("seen.root", Digest::parse(&entry.root))? })
-    });
+    let seen = file.seen.iter().map(|entry| cutoff("seen", entry.size, &entry.root));
     let seen = seen.collect::<Result<_, TrustError>>()?;
     Ok(Trust { origin, seal_keys, revoked, seen, receipt_keys, workspaces })
 }
@@ -121,26 +125,45 @@ pub fn parse(text: &str) -> Result<Trust, TrustError> {
 /// has to be of this ledger and signed by a key of the trust file, so that a wrong file is not
 /// mistaken for one; what counts is that the auditor has kept it.
 pub fn add_seen(trust: &mut Trust, checkpoint: &[u8]) -> Result<(), TrustError> {
-    let member = "the checkpoint that was kept";
-    let note = value(member, Note::parse(checkpoint))?;
-    let read = value(member, Checkpoint::parse(note.body()))?;
+    let refused = |reason: String| TrustError::Checkpoint { reason };
+    let note = Note::parse(checkpoint).map_err(|error| refused(error.to_string()))?;
+    let read = Checkpoint::parse(note.body()).map_err(|error| refused(error.to_string()))?;
     if read.origin != trust.origin {
-        return value(member, Err(format!("it is of the ledger {}", read.origin)));
+        return Err(refused(format!("it is of the ledger {}", read.origin)));
     }
     let known = trust.seal_keys.iter().chain(trust.revoked.iter().map(|(key, _)| key));
     if !{ known }.any(|key| note.verify(key).is_ok()) {
-        return value(member, Err("no seal key of the trust file has signed it"));
+        return Err(refused("no seal key of the trust file has signed it".to_owned()));
     }
-    trust.seen.push(Cutoff { size: read.size, root: read.root });
+    let seen = Cutoff { size: read.size, root: read.root };
+    if !can_be(&seen) {
+        return Err(refused(NO_SUCH_ROOT.to_owned()));
+    }
+    trust.seen.push(seen);
     Ok(())
+}
+
+/// Why a log without leaves is not taken for one that was seen.
+const NO_SUCH_ROOT: &str =
+    "a log of size 0 has no such root: it is that of nothing (SHA-256 of no bytes)";
+
+/// Every log begins with no leaves at all: a root of them that is another one would never be compared.
+fn can_be(cutoff: &Cutoff) -> bool {
+    cutoff.size > 0 || cutoff.root == Digest::of(b"")
+}
+
+/// The first leaves of the log, as the auditor knows them.
+fn cutoff(member: &str, size: u64, root: &str) -> Result<Cutoff, TrustError> {
+    let cutoff = Cutoff { size, root: value(&format!("{member}.root"), Digest::parse(root))? };
+    if can_be(&cutoff) { Ok(cutoff) } else { value(&format!("{member}.size"), Err(NO_SUCH_ROOT)) }
 }
 
 /// A stolen seal key, and up to where it is believed.
 fn revoked(entry: &Revoked, name: &str) -> Result<(VerifierKey, Cutoff), TrustError> {
     let keys = named_keys("revoked.key", std::slice::from_ref(&entry.key), name)?;
-    let root = value("revoked.root", Digest::parse(&entry.root))?;
+    let cutoff = cutoff("revoked", entry.size, &entry.root)?;
     let key = keys.into_iter().next().ok_or("one key is expected");
-    Ok((value("revoked.key", key)?, Cutoff { size: entry.size, root }))
+    Ok((value("revoked.key", key)?, cutoff))
 }
 
 /// Keys of this list, each under the name that such keys have.

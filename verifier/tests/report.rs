@@ -7,7 +7,9 @@ use ledger::names::{Seq, Workspace};
 use ledger::verify::{
     Check, Detail, Finding, Lock, MissingCounters, Place, Pruned, Report, Verdict, WorkspaceReport,
 };
-use verifier::report::{json, text};
+use verifier::report::{Inputs, json, text};
+
+const INPUTS: Inputs<'_> = Inputs { archive: "ar\u{202e}chive", trust_sha256: "ab" };
 
 fn report(pruned: Pruned) -> Report {
     let workspace = Workspace::new("acme").unwrap();
@@ -57,7 +59,7 @@ fn report(pruned: Pruned) -> Report {
 
 #[test]
 fn the_text_says_what_is_gone() {
-    let text = text::write(&report(Pruned { chunks: 2, events: 4 }), "ab");
+    let text = text::write(&report(Pruned { chunks: 2, events: 4 }), INPUTS);
     for line in [
         "checked     12 events in 3 chunks, 700 payload bytes, 9 log leaves\n\
          pruned      4 events in 2 chunks, which nobody can check\n\
@@ -71,13 +73,13 @@ fn the_text_says_what_is_gone() {
     ] {
         assert!(text.contains(line), "{line}: {text}");
     }
-    let text = text::write(&report(Pruned::default()), "ab");
+    let text = text::write(&report(Pruned::default()), INPUTS);
     assert!(!text.contains("\npruned ") && text.contains("acme: 12 events, head seq 16"), "{text}");
 }
 
 #[test]
 fn the_json_counts_what_is_gone() {
-    let text = json::write(&report(Pruned { chunks: 2, events: 4 }), "ab").unwrap();
+    let text = json::write(&report(Pruned { chunks: 2, events: 4 }), INPUTS).unwrap();
     let report: serde_json::Value = serde_json::from_str(&text).unwrap();
     let gone = serde_json::json!({"chunks": 2, "events": 4});
     assert_eq!(

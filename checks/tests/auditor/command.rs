@@ -67,6 +67,45 @@ fn an_archive_that_ends_long_ago_falls_short_unless_the_auditor_says_how_far_it_
     }
 }
 
+/// Where nothing is sealed in the times asked for, nothing of them is proven.
+#[test]
+fn times_in_which_nothing_is_sealed_fall_short() {
+    let (honest, archives) = grown(3);
+    let directory = TempDir::new().unwrap();
+    let directory = directory.path();
+    write_trust(directory, &honest.trust);
+    archives.last().unwrap().store(&directory.join("archive")).unwrap();
+    let (_, json, _) = verify(directory, &["--any-age", "--json"]);
+    let whole: Value = serde_json::from_str(&json).unwrap();
+    let hour = |which: &str| -> ledger::time::Hour {
+        ledger::time::Hour::parse(whole["hours"][which].as_str().unwrap()).unwrap()
+    };
+    let (first, last) = (hour("first").start().to_string(), hour("last"));
+    let end = ledger::time::Micros::new(last.end()).unwrap().to_string();
+    let second_before_end = ledger::time::Micros::new(last.end() - 1_000_000).unwrap().to_string();
+    let short = [
+        vec!["--since", &end],
+        vec!["--until", &first],
+        vec!["--since", "2031-01-01T00:00:00Z", "--until", "2032-01-01T00:00:00Z"],
+        vec!["--since", "1999-01-01T00:00:00Z", "--until", &first],
+    ];
+    for times in short {
+        let more = [&["--any-age"][..], &times].concat();
+        let (code, text, _) = verify(directory, &more);
+        assert_eq!(code, 4, "{times:?}: {text}");
+        assert!(text.starts_with("SHORT") && text.contains("T118"), "{times:?}: {text}");
+        assert!(text.contains(&format!("expected a sealed hour {}", &times[0][2..])), "{text}");
+        let (_, json, _) = verify(directory, &[&more[..], &["--json"]].concat());
+        let report: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(report["verdict"], "short");
+        assert_eq!(report["findings"][0]["id"], "T118", "{json}");
+    }
+    for times in [["--since", &second_before_end], ["--until", &end]] {
+        let more = [&["--any-age"][..], &times].concat();
+        assert_eq!(verify(directory, &more).0, 0, "{times:?}");
+    }
+}
+
 #[test]
 fn an_interruption_ends_with_a_report_and_the_next_run_goes_on() {
     let (honest, archives) = grown(5);

@@ -15,6 +15,8 @@ mod formats;
 mod once;
 mod replay;
 mod resume;
+mod signals;
+mod state;
 
 use std::sync::Mutex;
 

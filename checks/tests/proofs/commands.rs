@@ -170,6 +170,33 @@ fn write_trust(directory: &Path, world: &World, receipt_keys: bool) {
 }
 
 #[test]
+fn what_is_no_receipt_is_not_said_to_be_proven() {
+    let directory = TempDir::new().unwrap();
+    let directory = directory.path();
+    let mut world = World::new();
+    let body = world.receipt().to_body();
+    let note = note::sign(&body, &[&NoteSigner::receipt(&origin(), key(90))]);
+    std::fs::write(directory.join("good"), note).unwrap();
+    world.seal_hour();
+    write_trust(directory, &world, true);
+    world.archive().store(&directory.join("archive")).unwrap();
+    std::fs::write(directory.join("bad"), "no receipt").unwrap();
+    for files in [&["bad"][..], &["good", "bad"]] {
+        let arguments = ["--archive", "archive", "--trust", "trust.toml"];
+        let arguments = [&["receipt"][..], files, &arguments].concat();
+        let report = json_of(directory, &[&arguments[..], &["--json"]].concat(), 2);
+        assert_eq!((&report["verdict"], &report["exit_code"]), (&json!("refused"), &json!(2)));
+        assert_eq!(report["archive"], "archive");
+        assert_eq!(report["receipts"][files.len() - 1]["standing"], "refused");
+        let (code, text) = run(directory, &arguments);
+        assert!(code == 2 && text.starts_with("REFUSED"), "{text}");
+        // Neither does `check` say it of what is no proof.
+        let check = [&["check"][..], files, &["--trust", "trust.toml", "--json"]].concat();
+        assert_eq!(json_of(directory, &check, 1)["verdict"], "tampered");
+    }
+}
+
+#[test]
 fn receipts_are_compared() {
     let directory = TempDir::new().unwrap();
     let directory = directory.path();

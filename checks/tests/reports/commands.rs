@@ -54,8 +54,7 @@ fn explain_prints_pages_and_lists_all() {
 
 #[test]
 fn an_unknown_id_is_a_wrong_command_line_that_names_the_nearest() {
-    for (id, nearest) in [("T050x", None), ("51", Some("T051")), ("T018", Some("T017")), ("", None)]
-    {
+    for (id, nearest) in [("T050x", None), ("T018", Some("T017")), ("", None)] {
         let (code, page, errors) = run(&["explain", "T001", id]);
         assert_eq!((code, &*page), (2, ""), "{id}: nothing is printed before an error");
         assert!(errors.contains(&format!("no check `{id}`")), "{errors}");

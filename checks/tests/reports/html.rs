@@ -4,12 +4,13 @@ use checks::forge::{Archive, Leaf, golden, honest};
 use ledger::hash::Digest;
 use ledger::verify::{Check, Finding, Place, Policy, Report};
 use verifier::explain;
-use verifier::report::html;
+use verifier::report::{Inputs, html};
 
 use super::{flipped, long, verify};
 
 fn page(report: &Report) -> String {
-    let page = html::write(report, &"0".repeat(64));
+    let page =
+        html::write(report, Inputs { archive: "s3://kept/<here>", trust_sha256: &"0".repeat(64) });
     assert_sound(&page);
     page
 }

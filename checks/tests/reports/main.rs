@@ -2,7 +2,7 @@
 //!
 //! Here: the commands as they are run ([`commands`]), help pages ([`help`]), the HTML page
 //! ([`html`]), pages
-//! of checks ([`pages`]), and the published schema ([`schema`]).
+//! of checks ([`pages`]), the published schema ([`schema`]), and what is said where something fails ([`told`]).
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -17,6 +17,7 @@ mod help;
 mod html;
 mod pages;
 mod schema;
+mod told;
 
 use std::path::{Path, PathBuf};
 

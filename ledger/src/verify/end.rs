@@ -60,6 +60,7 @@ impl Audit {
         if self.log_is_whole() {
             self.check_workspaces();
             self.check_freshness();
+            self.check_times();
         }
         self.check_policy();
         self.findings
@@ -126,6 +127,31 @@ impl Audit {
             let finding = Finding::new(Check::Stale, Place::default());
             self.findings.push(finding.differs(format!("sealed through {through}"), found));
         }
+    }
+
+    /// Times in which nothing is sealed leave nothing to be proven.
+    pub(super) fn check_times(&mut self) {
+        let Policy { since, until, .. } = self.policy;
+        if since.is_none() && until.is_none() {
+            return;
+        }
+        let sealed = self.walk.first_hour.zip(self.walk.last_hour);
+        // Sealed hours follow each other without a gap.
+        let lies = sealed.is_some_and(|(first, last)| {
+            since.is_none_or(|since| last.end() > since.get())
+                && until.is_none_or(|until| first.start() < until)
+        });
+        if lies {
+            return;
+        }
+        let since = since.map_or_else(String::new, |since| format!(" since {since}"));
+        let until = until.map_or_else(String::new, |until| format!(" until {until}"));
+        let found = match sealed {
+            Some((first, last)) => format!("sealed hours {first} to {last}"),
+            None => "nothing sealed".to_owned(),
+        };
+        let finding = Finding::new(Check::NoHour, Place::default());
+        self.findings.push(finding.differs(format!("a sealed hour{since}{until}"), found));
     }
 
     /// Compares the archive with what the auditor asks for, and takes out what they allow.

@@ -138,6 +138,7 @@ checks! {
     "T111" NoArchive Unfinished "the store holds no archive"
     "T112" Unchecked Unfinished "a part could not be checked, because another one is broken"
     "T113" CutoffAhead Unfinished "the log ends before the cut-off of a revoked seal key, so that nothing tells it from a forgery"
+    "T118" NoHour Policy "no sealed hour lies in the times that were asked for"
     "T120" CounterMissing Notice "an agent counted submissions that the ledger never recorded"
     "T121" Custodian Notice "events are attested by the ledger's custodian, not by an agent"
     "T122" Unpinned Notice "the trust file does not name the root keys of a workspace"

@@ -1,7 +1,7 @@
 //! `tally-verify check`: proofs of single events, offline.
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -40,16 +40,17 @@ impl CheckProofs {
         // The gravest finding in any of the files decides.
         let findings = checks.iter().flat_map(|(.., checked)| &checked.findings);
         let verdict = Verdict::of(&findings.cloned().collect::<Vec<_>>());
+        let code = exit::number(verdict);
         let text = if self.json {
-            report::proof::json(&checks, verdict, &sha256)?
+            report::proof::json(&checks, verdict, &sha256)
+                .map_err(|error| CliError::Json(error).behind(code))?
         } else {
             let texts = checks
                 .iter()
                 .map(|(name, bytes, checked)| report::proof::text(name, bytes, checked, &sha256));
             texts.collect::<Vec<_>>().join("\n")
         };
-        std::io::stdout().write_all(text.as_bytes())?;
-        Ok(exit::code(verdict))
+        super::report(&text, code)
     }
 }
 

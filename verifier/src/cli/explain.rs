@@ -50,6 +50,8 @@ fn page(id: &str) -> Result<&'static str, UnknownCheck> {
 #[derive(Debug)]
 pub(super) struct UnknownCheck {
     id: String,
+    /// The one of the same number, written in another way.
+    meant: Option<Check>,
     nearest: Option<Check>,
 }
 
@@ -62,13 +64,21 @@ impl UnknownCheck {
             let distance = |check: &&Check| number_of(check).map(|of| of.abs_diff(number));
             Check::ALL.iter().min_by_key(distance).copied()
         });
-        Self { id: plain(&id.chars().take(SHOWN_MAX).collect::<String>()), nearest }
+        let meant = nearest.filter(|check| number_of(check) == number);
+        Self { meant, id: plain(&id.chars().take(SHOWN_MAX).collect::<String>()), nearest }
     }
 }
 
 impl fmt::Display for UnknownCheck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "there is no check `{}`", self.id)?;
+        if let Some(check) = self.meant {
+            let (id, title) = (check.id(), check.title());
+            return write!(
+                f,
+                ": ids have three digits. Is it `tally-verify explain {id}` ({title})?"
+            );
+        }
         if let Some(check) = self.nearest {
             write!(f, "; the nearest is {} ({})", check.id(), check.title())?;
         }

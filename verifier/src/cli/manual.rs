@@ -4,8 +4,11 @@ use clap::Args;
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-use super::{CliError, command};
+use super::{CliError, EXIT_CODES, command};
 use crate::report::text::plain;
+
+/// The exit codes of commands that verify nothing.
+const PRINTED: &str = "Exit codes: 0 printed; 2 usage; 3 could not be printed";
 
 #[derive(Args, Debug)]
 pub(super) struct Manual {
@@ -24,8 +27,16 @@ impl Manual {
                 root.find_subcommand(name).ok_or_else(|| CliError::UnknownCommand(plain(name)))?
             }
         };
+        let mut wanted = wanted.clone();
+        if self.command.is_some() {
+            let codes = match wanted.get_name() {
+                "explain" | "man" | "completions" => PRINTED,
+                _ => EXIT_CODES,
+            };
+            wanted = wanted.version(env!("CARGO_PKG_VERSION")).after_help(codes);
+        }
         let mut page = Vec::new();
-        Man::new(wanted.clone()).render(&mut page)?;
+        Man::new(wanted).render(&mut page)?;
         super::print(&page)
     }
 }

@@ -8,6 +8,7 @@ mod prove;
 mod receipt;
 mod replay;
 mod rollup;
+mod signals;
 mod staged;
 mod verify;
 
@@ -31,16 +32,21 @@ use self::rollup::CheckRollups;
 use self::verify::Verify;
 use crate::prove::ProveError;
 use crate::replay::{PositionError, WriteError};
-use crate::state::ResumeError;
+use crate::report::Inputs;
+use crate::report::text::plain;
+use crate::state::{ResumeError, Unkept};
 use crate::store::{self, ArchiveSource, S3Settings, SourceError};
 use crate::trust::TrustError;
 use crate::{exit, rows, trust};
 
+/// What the program exits with.
+const EXIT_CODES: &str = "Exit codes: 0 proven; 1 tampering, forgery or loss found; 2 usage; \
+                          3 could not finish; 4 intact, but short of the policy";
+
 /// Verifies a Tallystick archive from its public bytes and your own trust file alone.
 #[derive(Debug, Parser)]
 #[command(name = "tally-verify", version)]
-#[command(after_help = "Exit codes: 0 proven; 1 tampering, forgery or loss found; 2 usage; \
-                        3 could not finish; 4 intact, but short of the policy")]
+#[command(after_help = EXIT_CODES)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -124,6 +130,11 @@ impl ArchiveArgs {
         Ok(())
     }
 
+    /// What a report names of them.
+    fn inputs<'a>(&'a self, trust_sha256: &'a str) -> Inputs<'a> {
+        Inputs { archive: &self.archive, trust_sha256 }
+    }
+
     fn open(&self) -> Result<Box<dyn ArchiveSource + Send + Sync>, CliError> {
         Ok(store::open(&self.archive, &self.s3)?)
     }
@@ -146,7 +157,9 @@ fn read_trust(path: &Path) -> Result<TrustFile, CliError> {
     let text = read_whole(path, TRUST_BYTES)
         .and_then(|bytes| String::from_utf8(bytes).map_err(std::io::Error::other))
         .map_err(|reason| CliError::TrustFile { path: path.to_owned(), reason })?;
-    Ok(TrustFile { trust: trust::parse(&text)?, sha256: Digest::of(text.as_bytes()) })
+    let trust =
+        trust::parse(&text).map_err(|error| CliError::Trust { path: path.to_owned(), error })?;
+    Ok(TrustFile { trust, sha256: Digest::of(text.as_bytes()) })
 }
 
 fn parse_workspace(text: &str) -> Result<Workspace, String> {
@@ -154,8 +167,14 @@ fn parse_workspace(text: &str) -> Result<Workspace, String> {
 }
 
 fn parse_time(text: &str) -> Result<Micros, String> {
-    ledger::payload::occurred_at(text)
-        .map_err(|_| "a time like 2026-11-23T16:00:00Z is expected".to_owned())
+    let read = ledger::payload::occurred_at;
+    read(text).map_err(|_| {
+        let reason = match read(&format!("{text}Z")) {
+            Ok(_) => "it lacks its zone: `Z` for UTC, or an offset; ",
+            Err(_) => "",
+        };
+        format!("{reason}a time like 2026-11-23T16:00:00Z or 2026-11-23T17:00:00+01:00 is expected")
+    })
 }
 
 /// Why a verification did not start, or its report did not come out.
@@ -163,10 +182,12 @@ fn parse_time(text: &str) -> Result<Micros, String> {
 enum CliError {
     #[error("cannot read the trust file {path}: {reason}")]
     TrustFile { path: PathBuf, reason: std::io::Error },
-    #[error(transparent)]
-    Trust(#[from] TrustError),
+    #[error("the trust file {path}: {error}")]
+    Trust { path: PathBuf, error: TrustError },
     #[error("cannot read the checkpoint {path}: {reason}")]
     Checkpoint { path: PathBuf, reason: std::io::Error },
+    #[error("the checkpoint {path}: {error}")]
+    Seen { path: PathBuf, error: TrustError },
     #[error("cannot write to {path}: {reason}")]
     OutputFile { path: PathBuf, reason: std::io::Error },
     /// It could be written to at the beginning: it was not the command line that was wrong.
@@ -180,6 +201,8 @@ enum CliError {
     Source(#[from] SourceError),
     #[error(transparent)]
     Resume(#[from] ResumeError),
+    #[error(transparent)]
+    Unkept(#[from] Unkept),
     #[error("cannot write what is replayed: {0}")]
     Replayed(#[from] WriteError),
     #[error("no hour lies between --since {since} and --until {until}")]
@@ -201,6 +224,9 @@ enum CliError {
     Output(#[from] std::io::Error),
     #[error("cannot write the report as JSON: {0}")]
     Json(#[from] serde_json::Error),
+    /// The verdict stands, whatever became of its report.
+    #[error("TAMPERED, but not all that is to be said of it came out: {0}")]
+    Tampered(Box<CliError>),
 }
 
 impl CliError {
@@ -211,7 +237,8 @@ impl CliError {
             | Self::OutputFile { .. }
             | Self::UnknownCheck(_)
             | Self::UnknownCommand(_)
-            | Self::Trust(_)
+            | Self::Trust { .. }
+            | Self::Seen { .. }
             | Self::Times { .. }
             | Self::Position { .. }
             | Self::Input { .. }
@@ -220,8 +247,10 @@ impl CliError {
             | Self::Source(SourceError::Settings(_) | SourceError::Address(_)) => exit::USAGE,
             Self::Prove(ProveError::NoEvent { .. } | ProveError::Pruned { .. }) => exit::SHORT,
             Self::Prove(ProveError::Found(findings)) => exit::number(Verdict::of(findings)),
+            Self::Tampered(_) => exit::TAMPERED,
             Self::Prove(ProveError::Source(_))
-            | Self::Resume(ResumeError::Io { .. })
+            | Self::Resume(ResumeError::Unkept { .. })
+            | Self::Unkept(_)
             | Self::Signals(_)
             | Self::Source(_)
             | Self::Output(_)
@@ -231,6 +260,22 @@ impl CliError {
             #[cfg(feature = "rollup")]
             Self::Recompute(_) => exit::UNFINISHED,
             Self::Resume(_) => exit::USAGE,
+        }
+    }
+
+    /// The same error, behind a verdict whose exit code is this: tampering that was found is never hidden by
+    /// what failed after it.
+    fn behind(self, code: u8) -> Self {
+        if code == exit::TAMPERED { Self::Tampered(Box::new(self)) } else { self }
+    }
+
+    /// The error as a person reads it: what a name or an archive holds does not get to steer a terminal, nor to
+    /// look like a line of ours. What shows a place in the trust file needs its lines.
+    fn shown(&self) -> String {
+        let text = self.to_string();
+        match self {
+            Self::Trust { .. } => text.lines().map(plain).collect::<Vec<_>>().join("\n"),
+            _ => plain(&text),
         }
     }
 }
@@ -245,6 +290,14 @@ fn read_whole(path: &Path, most: usize) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Prints a report, and gives its exit code.
+fn report(text: &str, code: u8) -> Result<ExitCode, CliError> {
+    let mut out = std::io::stdout();
+    let printed = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    printed.map_err(|error| CliError::Output(error).behind(code))?;
+    Ok(ExitCode::from(code))
+}
+
 /// Prints a text that is there to be read. Who stops reading early (`| head`) has read enough.
 fn print(text: &[u8]) -> Result<(), CliError> {
     match std::io::stdout().write_all(text) {
@@ -257,7 +310,7 @@ fn print(text: &[u8]) -> Result<(), CliError> {
 pub fn run() -> ExitCode {
     rows::quiet_decoder();
     let done = match Cli::parse().command {
-        Command::Verify(verify) => verify.run().map(|report| exit::code(report.verdict)),
+        Command::Verify(verify) => verify.run(),
         Command::Prove(prove) => prove.run(),
         Command::Check(check) => check.run(),
         Command::Receipt(receipt) => receipt.run(),
@@ -271,7 +324,7 @@ pub fn run() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             // Where even stderr is gone, the exit code still tells.
-            let _ = writeln!(std::io::stderr(), "tally-verify: {error}");
+            let _ = writeln!(std::io::stderr(), "tally-verify: {}", error.shown());
             ExitCode::from(error.code())
         }
     }

@@ -38,7 +38,7 @@ pub(super) struct PolicyArgs {
     #[arg(long)]
     allow_pruned: bool,
     /// Fall short where retention removed records earlier than after so many days.
-    #[arg(long, value_name = "N", default_value_t = MIN_KEPT_DAYS)]
+    #[arg(long, value_name = "N", default_value_t = MIN_KEPT_DAYS, value_parser = parse_days)]
     min_kept_days: u64,
     /// Fall short where an event was recorded more than so long after the time that it claims (90s, 15m, 2h, 7d).
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
@@ -46,6 +46,10 @@ pub(super) struct PolicyArgs {
     /// Fall short where an event claims a time more than so long after the one at which it was recorded.
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     max_ahead: Option<u64>,
+}
+
+fn parse_days(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("a whole number of days like {MIN_KEPT_DAYS} is expected"))
 }
 
 /// A number of seconds, minutes, hours or days, in microseconds.

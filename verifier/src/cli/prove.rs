@@ -1,6 +1,5 @@
 //! `tally-verify prove`: one small file that proves one event.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -8,8 +7,9 @@ use clap::Args;
 use ledger::names::{EventId, Seq, Workspace};
 
 use super::staged::Staged;
-use super::{ArchiveArgs, CliError, TrustFile, parse_workspace};
+use super::{ArchiveArgs, CliError, TrustFile, parse_workspace, signals};
 use crate::prove::{self, Made, ProveError, Which};
+use crate::report::text::plain;
 use crate::{exit, report};
 
 #[derive(Args, Debug)]
@@ -58,6 +58,7 @@ impl Prove {
             (None, Some(seq)) => Which::Seq(seq),
             (None, None) => return Err(CliError::Usage("name the event: --event-id or --seq")),
         };
+        signals::end_at_once()?;
         let out = Staged::open(&self.out)?;
         let source = self.archive.open()?;
         let made = prove::prove(&source, &trust, &self.workspace, which, self.digest_only);
@@ -65,19 +66,21 @@ impl Prove {
             Ok(made) => made,
             Err(error) => {
                 if let ProveError::Found(findings) = &error {
-                    let text = report::proof::findings(findings);
-                    std::io::stdout().write_all(text.as_bytes())?;
+                    // Where they do not come out, the error still says what they come to.
+                    let archive = plain(&self.archive.archive);
+                    let findings = report::proof::findings(findings);
+                    let _ = super::print(format!("archive     {archive}\n{findings}").as_bytes());
                 }
                 return Err(error.into());
             }
         };
-        out.write(&bytes)?;
+        let code = exit::number(checked.verdict);
+        out.write(&bytes).map_err(|error| error.behind(code))?;
         let name = self.out.display().to_string();
         let mut text = report::proof::text(&name, &bytes, &checked, &sha256.to_string());
         if erased {
             text += "\nthe payload was erased: the proof shows its digest alone\n";
         }
-        std::io::stdout().write_all(text.as_bytes())?;
-        Ok(exit::code(checked.verdict))
+        super::report(&text, code)
     }
 }

@@ -1,6 +1,5 @@
 //! `tally-verify receipt`: receipts that agents hold, against an archive.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -45,13 +44,15 @@ impl CompareReceipts {
         let source = self.archive.open()?;
         let compared = receipts::compare(&source, &trust, held);
         let sha256 = sha256.to_string();
+        let inputs = self.archive.inputs(&sha256);
+        let code = compared.exit_code();
         let text = if self.json {
-            report::receipts::json(&compared, &trust.origin, &sha256)?
+            report::receipts::json(&compared, &trust.origin, inputs)
+                .map_err(|error| CliError::Json(error).behind(code))?
         } else {
-            report::receipts::text(&compared, &trust.origin, &sha256)
+            report::receipts::text(&compared, &trust.origin, inputs)
         };
-        std::io::stdout().write_all(text.as_bytes())?;
-        Ok(ExitCode::from(compared.exit_code()))
+        super::report(&text, code)
     }
 }
 

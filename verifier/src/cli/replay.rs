@@ -10,9 +10,10 @@ use ledger::verify::Verdict;
 use super::policy::PolicyArgs;
 use super::staged::Staged;
 use super::verify::Bar;
-use super::{ArchiveArgs, CliError, TrustFile, read_whole};
+use super::{ArchiveArgs, CliError, TrustFile, read_whole, signals};
 use crate::replay::{self, Format, Position, ReplayError, Selection, What, WriteError, Writer};
-use crate::state::StateDirectory;
+use crate::report::text::plain;
+use crate::state::{ResumeError, StateDirectory};
 use crate::{exit, report};
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -49,7 +50,7 @@ pub(super) struct Replay {
     #[command(flatten)]
     policy: PolicyArgs,
     /// Of this event type only; may be given several times.
-    #[arg(long = "type", value_name = "TYPE")]
+    #[arg(long = "type", value_name = "TYPE", value_parser = parse_event_type)]
     event_types: Vec<String>,
     /// Go on behind the place that is kept in this file, and keep the new place there at the end.
     #[arg(long, value_name = "FILE")]
@@ -57,6 +58,14 @@ pub(super) struct Replay {
     /// Verify only what is new since the state in this directory (as `verify --resume`).
     #[arg(long, value_name = "DIR")]
     resume: Option<PathBuf>,
+}
+
+/// No event has an empty type: what asks for one has lost a value, and would get nothing and call it proven.
+fn parse_event_type(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Err("an event type like llm_call is expected".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 impl Replay {
@@ -77,20 +86,28 @@ impl Replay {
             event_types: self.event_types.clone(),
             after: self.position.as_deref().map(read_position).transpose()?.unwrap_or_default(),
         };
-        let directory = self.resume.as_deref();
-        let directory = directory.map(|path| StateDirectory::open(path, sha256)).transpose()?;
+        let interrupted = signals::end_in_order()?;
         let file = self.out.as_deref().map(Staged::open).transpose()?;
         let place = self.position.as_deref().map(Staged::open).transpose()?;
         let source = self.archive.open()?;
-        let bar = Bar::new()?;
+        // Only where there is something to keep a state of.
+        let directory = self.resume.as_deref();
+        let directory = directory.map(|path| StateDirectory::open(path, sha256)).transpose()?;
+        let bar = Bar::new(interrupted);
         let replay = replay::replay(&source, trust, policy, directory.as_ref(), &selection, &bar);
         bar.clear();
-        let mut replay = replay?;
+        let mut replay = match replay {
+            Err(ResumeError::Unkept { failure, report }) => {
+                let error = CliError::Unkept(failure);
+                return Err(error.behind(exit::number(report.verdict)));
+            }
+            replay => replay?,
+        };
         let report = replay.report();
         if report.verdict != Verdict::Proven {
             // Nothing came out; why, is for a person to read.
-            let text = report::text::write(report, &sha256.to_string());
-            write!(io::stderr(), "nothing was replayed\n\n{text}")?;
+            let text = report::text::write(report, self.archive.inputs(&sha256.to_string()));
+            say(&format!("nothing was replayed\n\n{text}"));
             return Ok(exit::code(report.verdict));
         }
         if let Some(path) = &self.position {
@@ -112,7 +129,7 @@ impl Replay {
         })();
         match written {
             Ok(()) => {}
-            Err(Cut::Replay(error)) => return cut_short(&error),
+            Err(Cut::Replay(error)) => return Ok(cut_short(&error)),
             // Whoever took the bytes may have had enough of them (`| head`): they are not all, and the exit code
             // says so.
             Err(Cut::Write(WriteError::Io(error))) if error.kind() == io::ErrorKind::BrokenPipe => {
@@ -127,7 +144,7 @@ impl Replay {
         if let Some(place) = place {
             place.write(replay.position().to_string().as_bytes())?;
         }
-        writeln!(io::stderr(), "proven; replayed {} entries", replay.entries())?;
+        say(&format!("proven; replayed {} entries\n", replay.entries()));
         Ok(ExitCode::SUCCESS)
     }
 
@@ -183,13 +200,19 @@ impl From<WriteError> for Cut {
     }
 }
 
-fn cut_short(error: &ReplayError) -> Result<ExitCode, CliError> {
+/// Says something beside what comes out. Where even stderr is gone, the exit code still tells.
+fn say(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+fn cut_short(error: &ReplayError) -> ExitCode {
     let code = match error {
         ReplayError::Changed(_) | ReplayError::Rows { .. } => exit::TAMPERED,
         ReplayError::Source(_) | ReplayError::Interrupted => exit::UNFINISHED,
     };
-    writeln!(io::stderr(), "tally-verify: the replay is cut short: {error}")?;
-    Ok(ExitCode::from(code))
+    let error = plain(&error.to_string());
+    say(&format!("tally-verify: the replay is cut short: {error}\n"));
+    ExitCode::from(code)
 }
 
 /// Largest position: a line for each workspace, of some hundred thousand.

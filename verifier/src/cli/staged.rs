@@ -4,7 +4,25 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use super::CliError;
+
+/// Those that are not whole yet, for a signal to take away.
+static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+fn unfinished() -> MutexGuard<'static, Vec<PathBuf>> {
+    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes away all that is not whole. As long as what this gives is held, nothing new is begun.
+pub(super) fn remove_all() -> MutexGuard<'static, Vec<PathBuf>> {
+    let mut unfinished = unfinished();
+    for staged in unfinished.drain(..) {
+        let _ = std::fs::remove_file(staged);
+    }
+    unfinished
+}
 
 /// A file to come.
 pub(super) struct Staged {
@@ -32,6 +50,8 @@ impl Staged {
             staged.push(ending);
             PathBuf::from(staged)
         };
+        // Whatever is made from here on, a signal knows of it.
+        let mut unfinished = unfinished();
         let mut staged = called(".new");
         let mut file = File::create_new(&staged);
         if matches!(&file, Err(error) if error.kind() == ErrorKind::AlreadyExists) {
@@ -40,6 +60,7 @@ impl Staged {
             file = File::create_new(&staged);
         }
         let file = file.map_err(failed)?;
+        unfinished.push(staged.clone());
         Ok(Self { path: path.to_owned(), staged, file, whole: false })
     }
 
@@ -73,5 +94,6 @@ impl Drop for Staged {
         if !self.whole {
             let _ = std::fs::remove_file(&self.staged);
         }
+        unfinished().retain(|staged| *staged != self.staged);
     }
 }

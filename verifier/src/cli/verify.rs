@@ -1,7 +1,8 @@
 //! `tally-verify verify`: checks every byte of an archive.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,15 +12,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 use ledger::limits::NOTE_BYTES;
 use ledger::verify::{Policy, Report, Verdict};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
-
 use super::policy::PolicyArgs;
 use super::staged::Staged;
-use super::{ArchiveArgs, CliError, TrustFile, read_whole};
+use super::{ArchiveArgs, CliError, TrustFile, read_whole, signals};
 use crate::audit::{self, Progress};
-use crate::state::StateDirectory;
-use crate::{report, trust};
+use crate::report::Inputs;
+use crate::state::{ResumeError, StateDirectory};
+use crate::{exit, report, trust};
 
 #[derive(Args, Debug)]
 pub(super) struct Verify {
@@ -49,7 +48,7 @@ pub(super) struct Verify {
 }
 
 impl Verify {
-    pub(super) fn run(self) -> Result<Report, CliError> {
+    pub(super) fn run(self) -> Result<ExitCode, CliError> {
         let policy = Policy { expect_locked: self.expect_locked, ..self.policy.policy()? };
         let outputs = [&self.html, &self.keep_checkpoint, &self.resume];
         self.archive.guard(&outputs.map(Option::as_deref))?;
@@ -58,38 +57,55 @@ impl Verify {
             let kept = read_whole(path, NOTE_BYTES);
             let kept =
                 kept.map_err(|reason| CliError::Checkpoint { path: path.clone(), reason })?;
-            trust::add_seen(&mut trust, &kept)?;
+            let seen = trust::add_seen(&mut trust, &kept);
+            seen.map_err(|error| CliError::Seen { path: path.clone(), error })?;
         }
+        let interrupted = signals::end_in_order()?;
         let keep = self.keep_checkpoint.as_deref().map(Staged::open).transpose()?;
         let html = self.html.as_deref().map(Staged::open).transpose()?;
         let source = self.archive.open()?;
-        let bar = Bar::new()?;
-        let report = match &self.resume {
-            None => audit::verify(&source, trust, policy, &bar),
-            Some(path) => {
-                let directory = StateDirectory::open(path, sha256)?;
-                audit::verify_from(&source, trust, policy, &directory, &bar)?
-            }
+        let bar = Bar::new(interrupted);
+        let verified = match &self.resume {
+            None => Ok(audit::verify(&source, trust, policy, &bar)),
+            Some(path) => StateDirectory::open(path, sha256)
+                .and_then(|directory| audit::verify_from(&source, trust, policy, &directory, &bar)),
         };
         bar.clear();
-        // A checkpoint of an archive in which tampering was found, or that could not be verified, is not worth
-        // keeping: the one that was kept before stays.
-        if let Some(keep) = keep
-            && matches!(report.verdict, Verdict::Proven | Verdict::Short)
-        {
-            keep.write(&report.checkpoint_note)?;
-        }
-        let trust_sha256 = sha256.to_string();
-        if let Some(page) = html {
-            page.write(report::html::write(&report, &trust_sha256).as_bytes())?;
-        }
-        let text = if self.json {
-            report::json::write(&report, &trust_sha256)?
-        } else {
-            report::text::write(&report, &trust_sha256)
+        // What was found is reported, whether or not a state of it could be kept.
+        let (report, kept) = match verified {
+            Ok(report) => (report, Ok(())),
+            Err(ResumeError::Unkept { failure, report }) => (*report, Err(failure.into())),
+            Err(error) => return Err(error.into()),
         };
-        std::io::stdout().write_all(text.as_bytes())?;
-        Ok(report)
+        let code = exit::number(report.verdict);
+        let sha256 = sha256.to_string();
+        let inputs = self.archive.inputs(&sha256);
+        // Each for itself: where one fails, the others still come out.
+        let checkpoint = keep_checkpoint(keep, &report);
+        let page =
+            html.map_or(Ok(()), |html| html.write(report::html::write(&report, inputs).as_bytes()));
+        let printed = self.print(&report, inputs);
+        let written = printed.and(checkpoint).and(page).and(kept);
+        written.map_err(|error| error.behind(code))?;
+        Ok(ExitCode::from(code))
+    }
+
+    fn print(&self, report: &Report, inputs: Inputs<'_>) -> Result<(), CliError> {
+        let text = if self.json {
+            report::json::write(report, inputs)?
+        } else {
+            report::text::write(report, inputs)
+        };
+        super::report(&text, exit::PROVEN).map(|_| ())
+    }
+}
+
+/// A checkpoint of an archive in which tampering was found, or that could not be verified, is not worth keeping: the one
+/// that was kept before stays.
+fn keep_checkpoint(keep: Option<Staged>, report: &Report) -> Result<(), CliError> {
+    match (keep, report.verdict) {
+        (Some(keep), Verdict::Proven | Verdict::Short) => keep.write(&report.checkpoint_note),
+        (Some(_), Verdict::Tampered | Verdict::Unfinished) | (None, _) => Ok(()),
     }
 }
 
@@ -100,18 +116,10 @@ pub(super) struct Bar {
 }
 
 impl Bar {
-    /// From here on, the first interruption (Ctrl-C, SIGTERM) ends the verification with a report of what was
-    /// verified so far, and the second one ends the program.
-    pub(super) fn new() -> Result<Self, CliError> {
-        let interrupted = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
-            let number = 128_i32.saturating_add(signal);
-            flag::register_conditional_shutdown(signal, number, Arc::clone(&interrupted))
-                .and_then(|_| flag::register(signal, Arc::clone(&interrupted)))
-                .map_err(CliError::Signals)?;
-        }
+    /// Ends the verification, once that is asked for, with a report of what was verified so far.
+    pub(super) fn new(interrupted: Arc<AtomicBool>) -> Self {
         if !std::io::stderr().is_terminal() {
-            return Ok(Self { bar: ProgressBar::hidden(), interrupted });
+            return Self { bar: ProgressBar::hidden(), interrupted };
         }
         let bar = ProgressBar::new(0);
         let style =
@@ -120,7 +128,7 @@ impl Bar {
             ProgressStyle::with_template(style).unwrap_or(ProgressStyle::default_spinner()),
         );
         bar.enable_steady_tick(Duration::from_millis(200));
-        Ok(Self { bar, interrupted })
+        Self { bar, interrupted }
     }
 }
 

@@ -162,16 +162,19 @@ pub fn replay<'a, S>(
 where
     S: ArchiveSource + Sync,
 {
-    let audit = match directory {
+    let (audit, kept) = match directory {
         Some(directory) => audit::run_from(source, trust, policy, directory, progress)?,
         None => {
             let mut audit = Audit::new(trust, policy);
             audit::run(source, &mut audit, progress);
-            audit
+            (audit, Ok(()))
         }
     };
     let chunks = audit.asked_for();
     let report = audit.finish();
+    if let Err(failure) = kept {
+        return Err(ResumeError::Unkept { failure, report: Box::new(report) });
+    }
     let chunks = if report.verdict == Verdict::Proven { chunks } else { Vec::new() };
     let position = selection.after.clone();
     let chunks = chunks.into_iter();

@@ -4,6 +4,7 @@ use ledger::line::{KeyLine, Term};
 use ledger::verify::{self, ChunkReport, Finding, Policy, Report, WorkspaceReport};
 use serde::Serialize;
 
+use super::Inputs;
 use crate::exit;
 
 /// Which form the JSON has.
@@ -15,6 +16,7 @@ struct Document<'a> {
     verdict: &'static str,
     exit_code: u8,
     origin: &'a str,
+    archive: &'a str,
     scope: Option<&'a str>,
     resumed_from_leaf: Option<u64>,
     policy: PolicyDocument,
@@ -239,8 +241,9 @@ fn object(chunk: &ChunkReport) -> Object<'_> {
     }
 }
 
-/// Writes the report, with the trust file that it rests on.
-pub fn write(report: &Report, trust_sha256: &str) -> Result<String, serde_json::Error> {
+/// Writes the report, with what it rests on.
+pub fn write(report: &Report, inputs: Inputs<'_>) -> Result<String, serde_json::Error> {
+    let Inputs { archive, trust_sha256 } = inputs;
     let mut inputs = vec![Input { name: "trust file", sha256: trust_sha256.to_owned() }];
     inputs.extend(
         report
@@ -253,6 +256,7 @@ pub fn write(report: &Report, trust_sha256: &str) -> Result<String, serde_json::
         verdict: report.verdict.as_str(),
         exit_code: exit::number(report.verdict),
         origin: &report.origin,
+        archive,
         scope: report.scope.as_ref().map(ledger::names::Workspace::as_str),
         resumed_from_leaf: report.resumed,
         policy: policy(&report.detail.policy),

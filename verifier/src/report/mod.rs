@@ -5,3 +5,12 @@ pub mod json;
 pub mod proof;
 pub mod receipts;
 pub mod text;
+
+/// What a report rests on, besides the bytes of the archive.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    /// Where the archive lies, as the auditor has named it.
+    pub archive: &'a str,
+    /// SHA-256 of the trust file.
+    pub trust_sha256: &'a str,
+}

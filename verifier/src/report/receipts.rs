@@ -7,6 +7,7 @@ use ledger::receipt::Receipt;
 use ledger::verify::Verdict;
 use serde::Serialize;
 
+use super::Inputs;
 use super::json::{FindingDocument, finding};
 use super::text::{self, plain};
 use crate::receipts::{Compared, ReceiptReport, Standing};
@@ -18,15 +19,14 @@ const FORMAT: &str = "tallystick/receipt-report/v1";
 const RECORDED_MAX: usize = 20;
 
 fn headline(report: &ReceiptReport) -> &'static str {
-    let refused = |one: &Compared| matches!(one.standing, Standing::Refused(_));
+    if report.is_refused() {
+        return "REFUSED: not all of these are receipts of this ledger";
+    }
     match report.verdict {
         Verdict::Tampered => {
             "TAMPERED: the archive does not hold what the ledger gave receipts for"
         }
         Verdict::Unfinished => "UNFINISHED: a check could not be made, so nothing is said",
-        Verdict::Proven | Verdict::Short if report.receipts.iter().any(refused) => {
-            "REFUSED: not all of these are receipts of this ledger"
-        }
         Verdict::Short => "SHORT: nothing is wrong, but not all is proven to be recorded",
         Verdict::Proven => "RECORDED: the archive holds all that these receipts promise",
     }
@@ -44,10 +44,10 @@ fn where_to(standing: &Standing) -> String {
 }
 
 /// The report for a person.
-pub fn text(report: &ReceiptReport, origin: &Origin, trust_sha256: &str) -> String {
+pub fn text(report: &ReceiptReport, origin: &Origin, inputs: Inputs<'_>) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
-    let _ = sections(&mut text, report, origin, trust_sha256);
+    let _ = sections(&mut text, report, origin, inputs);
     text
 }
 
@@ -55,10 +55,11 @@ fn sections(
     text: &mut String,
     report: &ReceiptReport,
     origin: &Origin,
-    trust_sha256: &str,
+    inputs: Inputs<'_>,
 ) -> fmt::Result {
     writeln!(text, "{}\n", headline(report))?;
     writeln!(text, "ledger      {origin}")?;
+    writeln!(text, "archive     {}", plain(inputs.archive))?;
     match report.last_hour {
         Some(hour) => writeln!(text, "sealed      up to the hour {hour}")?,
         None => writeln!(text, "sealed      no hour that is known")?,
@@ -66,7 +67,7 @@ fn sections(
     if let Some(size) = report.log_size {
         writeln!(text, "checked     {size} log leaves, and the chunks that these receipts name")?;
     }
-    writeln!(text, "trust file  sha256 {trust_sha256}")?;
+    writeln!(text, "trust file  sha256 {}", inputs.trust_sha256)?;
     writeln!(text, "\nreceipts    {}", report.receipts.len())?;
     let mut recorded = 0_usize;
     for Compared { file, receipt, standing } in &report.receipts {
@@ -100,6 +101,7 @@ struct Document<'a> {
     verdict: &'static str,
     exit_code: u8,
     origin: &'a str,
+    archive: &'a str,
     trust_sha256: &'a str,
     log_size: Option<u64>,
     last_hour: Option<String>,
@@ -154,14 +156,15 @@ fn document(compared: &Compared) -> ReceiptDocument<'_> {
 pub fn json(
     report: &ReceiptReport,
     origin: &Origin,
-    trust_sha256: &str,
+    inputs: Inputs<'_>,
 ) -> Result<String, serde_json::Error> {
     let document = Document {
         format: FORMAT,
-        verdict: report.verdict.as_str(),
+        verdict: report.as_str(),
         exit_code: report.exit_code(),
         origin: origin.as_str(),
-        trust_sha256,
+        archive: inputs.archive,
+        trust_sha256: inputs.trust_sha256,
         log_size: report.log_size,
         last_hour: report.last_hour.map(|hour| hour.to_string()),
         receipts: report.receipts.iter().map(document).collect(),

@@ -5,6 +5,8 @@ use std::fmt::{self, Write as _};
 use ledger::line::KeyLine;
 use ledger::verify::{Finding, Policy, Pruned, Report, Severity, Verdict, WorkspaceReport};
 
+use super::Inputs;
+
 /// Findings printed; `--json` has all of them.
 const FINDINGS_MAX: usize = 50;
 
@@ -20,17 +22,18 @@ pub(super) fn headline(verdict: Verdict) -> &'static str {
     }
 }
 
-/// Writes the report, with the trust file that it rests on.
-pub fn write(report: &Report, trust_sha256: &str) -> String {
+/// Writes the report, with what it rests on.
+pub fn write(report: &Report, inputs: Inputs<'_>) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
-    let _ = sections(&mut text, report, trust_sha256);
+    let _ = sections(&mut text, report, inputs);
     text
 }
 
-fn sections(text: &mut String, report: &Report, trust_sha256: &str) -> fmt::Result {
+fn sections(text: &mut String, report: &Report, inputs: Inputs<'_>) -> fmt::Result {
     writeln!(text, "{}\n", headline(report.verdict))?;
     writeln!(text, "ledger      {}", report.origin)?;
+    writeln!(text, "archive     {}", plain(inputs.archive))?;
     let scope = report.scope.as_ref().map_or("all workspaces", |workspace| workspace.as_str());
     let Policy { since, until, .. } = report.detail.policy;
     let since = since.map_or_else(String::new, |since| format!(", hours since {since}"));
@@ -60,7 +63,7 @@ fn sections(text: &mut String, report: &Report, trust_sha256: &str) -> fmt::Resu
     for term in report.seal_keys.iter().flat_map(KeyLine::terms) {
         writeln!(text, "seal key    {} from leaf {}", term.key, term.before.size)?;
     }
-    writeln!(text, "trust file  sha256 {trust_sha256}")?;
+    writeln!(text, "trust file  sha256 {}", inputs.trust_sha256)?;
     if let Some(checkpoint) = &report.checkpoint {
         writeln!(text, "checkpoint  sha256 {}", checkpoint.sha256)?;
     }

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use super::{ArchiveSource, Lock, SourceError, most_bytes};
+use super::{ArchiveSource, Lock, OBJECTS_MAX, SourceError, most_bytes};
 
 /// An archive in a directory.
 ///
@@ -22,7 +22,12 @@ impl FileSource {
     /// Opens `file:///absolute/path` or a plain path to a directory.
     pub fn open(address: &str) -> Result<Self, SourceError> {
         let root = Self::path(address)?;
-        if root.is_dir() { Ok(Self { root }) } else { Err(SourceError::Absent(root)) }
+        match fs::metadata(&root) {
+            Ok(found) if found.is_dir() => Ok(Self { root }),
+            Ok(_) => Err(SourceError::NotADirectory(root)),
+            Err(error) if is_absent(&error) => Err(SourceError::Absent(root)),
+            Err(error) => Err(SourceError::Io { key: root.display().to_string(), error }),
+        }
     }
 
     /// The directory that an address names, whether it is there or not.
@@ -57,9 +62,18 @@ impl FileSource {
         Ok(path)
     }
 
-    fn walk(&self, directory: &Path, prefix: &str, keys: &mut Vec<String>) -> io::Result<()> {
-        for entry in fs::read_dir(directory)? {
-            let entry = entry?;
+    /// The keys below a directory; no more than so many in all.
+    fn walk(
+        &self,
+        directory: &Path,
+        prefix: &str,
+        most: usize,
+        keys: &mut Vec<String>,
+    ) -> Result<(), SourceError> {
+        // Its own name, not the root's: somebody has to find what cannot be read.
+        let failed = |error| SourceError::Io { key: directory.display().to_string(), error };
+        for entry in fs::read_dir(directory).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
             // A name that is no UTF-8 is no key of an archive: it is listed, so that it is found
             // out as unknown.
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -68,13 +82,22 @@ impl FileSource {
                 continue;
             }
             // Of the entry itself: a link to a directory is not walked into, and stays a key.
-            if entry.file_type()?.is_dir() {
-                self.walk(&entry.path(), &key, keys)?;
-            } else {
+            if entry.file_type().map_err(failed)?.is_dir() {
+                self.walk(&entry.path(), &key, most, keys)?;
+            } else if keys.len() < most {
                 keys.push(key);
+            } else {
+                return Err(SourceError::TooMany(most));
             }
         }
         Ok(())
+    }
+
+    fn list_within(&self, most: usize) -> Result<Vec<String>, SourceError> {
+        let mut keys = Vec::new();
+        self.walk(&self.root, "", most, &mut keys)?;
+        keys.sort_unstable();
+        Ok(keys)
     }
 }
 
@@ -119,11 +142,7 @@ impl ArchiveSource for FileSource {
     }
 
     fn list(&self) -> Result<Vec<String>, SourceError> {
-        let mut keys = Vec::new();
-        self.walk(&self.root, "", &mut keys)
-            .map_err(|error| SourceError::Io { key: self.root.display().to_string(), error })?;
-        keys.sort_unstable();
-        Ok(keys)
+        self.list_within(OBJECTS_MAX)
     }
 
     fn lock(&self, _key: &str) -> Result<Lock, SourceError> {
@@ -134,4 +153,24 @@ impl ArchiveSource for FileSource {
 /// Nothing of this name, or a file where the path needs a directory.
 fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+    use super::*;
+
+    #[test]
+    fn a_listing_ends_where_no_archive_goes_on() {
+        let directory = tempfile::TempDir::new().unwrap();
+        fs::create_dir(directory.path().join("a")).unwrap();
+        for name in ["a/1", "a/2", "b"] {
+            fs::write(directory.path().join(name), "").unwrap();
+        }
+        let source = FileSource::open(&directory.path().to_string_lossy()).unwrap();
+        assert_eq!(source.list_within(3).unwrap(), ["a/1", "a/2", "b"]);
+        assert!(matches!(source.list_within(2), Err(SourceError::TooMany(2))));
+        assert_eq!(source.list().unwrap().len(), 3);
+    }
 }

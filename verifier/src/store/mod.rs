@@ -67,6 +67,12 @@ pub enum SourceError {
     /// The archive's directory is not there.
     #[error("there is no directory `{}`", .0.display())]
     Absent(PathBuf),
+    /// Something else stands where the archive's directory should be.
+    #[error(
+        "`{}` is no directory: give the one that holds `log/`, `hours/`, `manifests/` and `events/`",
+        .0.display()
+    )]
+    NotADirectory(PathBuf),
     /// The key has a form that no store may be asked for.
     #[error("`{0}` is no object key: plain segments joined by `/` are expected")]
     Key(String),

@@ -15,6 +15,7 @@ use std::fmt::{self, Write as _};
 use ledger::verify::{ChunkReport, ChunkState, Policy, Pruned, Report, Verdict};
 
 use self::escape::e;
+use super::Inputs;
 use super::text::headline;
 use crate::exit;
 
@@ -28,15 +29,15 @@ pub const STYLE_HASH: &str = "sha256-ZwsEc4PvYhK7Yllrf8HJrgrQVQzaN7AcpZfy+4cAue0
 /// Chunks listed; `--json` has all of them.
 const CHUNKS_MAX: usize = 300;
 
-/// Writes the report, with the trust file that it rests on.
-pub fn write(report: &Report, trust_sha256: &str) -> String {
+/// Writes the report, with what it rests on.
+pub fn write(report: &Report, inputs: Inputs<'_>) -> String {
     let mut page = String::new();
     // Writing to a String cannot fail.
-    let _ = sections(&mut page, report, trust_sha256);
+    let _ = sections(&mut page, report, inputs);
     page
 }
 
-fn sections(page: &mut String, report: &Report, trust_sha256: &str) -> fmt::Result {
+fn sections(page: &mut String, report: &Report, given: Inputs<'_>) -> fmt::Result {
     let (origin, word) = (e(&report.origin), report.verdict.as_str());
     writeln!(
         page,
@@ -49,8 +50,8 @@ fn sections(page: &mut String, report: &Report, trust_sha256: &str) -> fmt::Resu
     )?;
     verdict(page, report)?;
     writeln!(page, "</header>\n<main>")?;
-    scope(page, report)?;
-    inputs(page, report, trust_sha256)?;
+    scope(page, report, given.archive)?;
+    inputs(page, report, given.trust_sha256)?;
     timeline::section(page, report)?;
     findings::section(page, &report.findings)?;
     signers::section(page, report)?;
@@ -101,9 +102,10 @@ fn fact(page: &mut String, name: &str, value: impl ToString) -> fmt::Result {
     writeln!(page, "<tr><th scope=\"row\">{name}</th><td>{}</td></tr>", e(value))
 }
 
-fn scope(page: &mut String, report: &Report) -> fmt::Result {
+fn scope(page: &mut String, report: &Report, archive: &str) -> fmt::Result {
     writeln!(page, "<h2>Scope</h2>\n<table class=\"facts\"><tbody>")?;
     fact(page, "Ledger", &report.origin)?;
+    fact(page, "Archive", archive)?;
     let scope = report.scope.as_ref().map_or("all of them", |workspace| workspace.as_str());
     fact(page, "Workspaces", scope)?;
     let hours = report.hours.map(|(first, last)| {
