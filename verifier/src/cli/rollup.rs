@@ -1,6 +1,5 @@
 //! `tally-verify rollup`: verifies an archive, and computes again what its rollups state.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -11,7 +10,7 @@ use ledger::verify::{Audit, LoggedRollup, Policy};
 use super::policy::PolicyArgs;
 use super::staged::Staged;
 use super::verify::Bar;
-use super::{ArchiveArgs, CliError, TrustFile};
+use super::{ArchiveArgs, CliError, TrustFile, signals};
 use crate::audit;
 use crate::{exit, report};
 
@@ -56,9 +55,10 @@ impl CheckRollups {
         let policy: Policy = self.policy.policy()?;
         self.archive.guard(&[self.html.as_deref()])?;
         let TrustFile { trust, sha256 } = self.archive.trust()?;
+        let interrupted = signals::end_in_order()?;
         let html = self.html.as_deref().map(Staged::open).transpose()?;
         let source = self.archive.open()?;
-        let bar = Bar::new()?;
+        let bar = Bar::new(interrupted);
         let mut audit = Audit::new(trust, policy);
         audit::run(&source, &mut audit, &bar);
         let chosen = |rollup: &LoggedRollup| {
@@ -66,20 +66,24 @@ impl CheckRollups {
             named && (rollup.newest || self.all_revisions)
         };
         let rollups: Vec<_> = audit.rollups().into_iter().filter(chosen).collect();
-        let told = self.compute(&*source, &rollups, &mut audit, &bar)?;
+        // What the verification has found is reported, whether or not the rest could be computed.
+        let computed = self.compute(&*source, &rollups, &mut audit, &bar);
         let report = audit.finish();
         bar.clear();
-        let trust_sha256 = sha256.to_string();
-        if let Some(page) = html {
-            page.write(report::html::write(&report, &trust_sha256).as_bytes())?;
-        }
+        let code = exit::number(report.verdict);
+        let told = computed.map_err(|error| error.behind(code))?;
+        let sha256 = sha256.to_string();
+        let inputs = self.archive.inputs(&sha256);
+        let page =
+            html.map_or(Ok(()), |html| html.write(report::html::write(&report, inputs).as_bytes()));
         let text = if self.json {
-            report::json::write(&report, &trust_sha256)?
+            report::json::write(&report, inputs)?
         } else {
-            format!("{}\n{told}\n", report::text::write(&report, &trust_sha256))
+            format!("{}\n{told}\n", report::text::write(&report, inputs))
         };
-        std::io::stdout().write_all(text.as_bytes())?;
-        Ok(exit::code(report.verdict))
+        let printed = super::report(&text, exit::PROVEN).map(|_| ());
+        printed.and(page).map_err(|error| error.behind(code))?;
+        Ok(ExitCode::from(code))
     }
 
     /// Computes again, tells the audit what was found, and says how far it came.
