@@ -27,6 +27,10 @@ mod log_lies;
 mod plan;
 #[path = "../../../ledger/tests/audit/prune.rs"]
 mod prune;
+#[path = "../../../ledger/tests/audit/rollup.rs"]
+mod rollup;
+#[path = "../../../ledger/tests/audit/rollup_lies.rs"]
+mod rollup_lies;
 #[path = "../../../ledger/tests/audit/row_lies.rs"]
 mod row_lies;
 #[path = "../../../ledger/tests/audit/seal_lies.rs"]

@@ -160,7 +160,7 @@ async fn real_runs_are_rolled_up_as_duckdb_does() {
     let shared = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../shared/data/agent-runs.ndjson.zst");
     let Ok(file) = std::fs::File::open(&shared) else {
-        println!("SKIPPED: ../shared/data is not there");
+        eprintln!("SKIPPED: ../shared/data is not there");
         return;
     };
     let lines = String::from_utf8(zstd::decode_all(file).unwrap()).unwrap();
