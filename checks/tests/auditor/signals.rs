@@ -1,7 +1,8 @@
 //! What is left behind by a program that was told to end.
 
+use std::cell::RefCell;
 use std::fs;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -16,6 +17,7 @@ use tempfile::TempDir;
 struct Silent {
     directory: TempDir,
     listener: TcpListener,
+    asked: RefCell<Vec<TcpStream>>,
 }
 
 impl Silent {
@@ -23,7 +25,8 @@ impl Silent {
         let directory = TempDir::new().unwrap();
         let trust = golden_path().join("trust.toml");
         fs::copy(trust, directory.path().join("trust.toml")).unwrap();
-        Self { directory, listener: TcpListener::bind("127.0.0.1:0").unwrap() }
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self { directory, listener, asked: RefCell::default() }
     }
 
     fn path(&self) -> &Path {
@@ -37,7 +40,10 @@ impl Silent {
         command.args(["--archive", "s3://silent/here", "--trust", "trust.toml"]);
         command.args(["--s3-endpoint", &endpoint, "--s3-region", "here"]);
         command.env("AWS_ACCESS_KEY_ID", "me").env("AWS_SECRET_ACCESS_KEY", "mine");
-        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        // From here on it waits for an answer.
+        self.asked.borrow_mut().push(self.listener.accept().unwrap().0);
+        child
     }
 
     fn left(&self) -> Vec<String> {

@@ -143,7 +143,7 @@ fn a_wrong_trust_file_or_checkpoint_is_named_with_its_place() {
         fs::write(directory.join("wrong.toml"), text).unwrap();
         let (code, said) = run(directory, &[&verify[..], &["wrong.toml"]].concat());
         assert_eq!(code, 2, "{said}");
-        assert!(said.contains("the trust file wrong.toml: ") && said.contains(told), "{said}");
+        assert!(said.starts_with("tally-verify: wrong.toml: ") && said.contains(told), "{said}");
     }
     fs::write(directory.join("right.toml"), with(seen(0, &nothing))).unwrap();
     assert_eq!(run(directory, &[&verify[..], &["right.toml"]].concat()).0, 0);

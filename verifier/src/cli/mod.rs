@@ -170,7 +170,7 @@ fn parse_time(text: &str) -> Result<Micros, String> {
     let read = ledger::payload::occurred_at;
     read(text).map_err(|_| {
         let reason = match read(&format!("{text}Z")) {
-            Ok(_) => "it lacks its zone: `Z` for UTC, or an offset; ",
+            Ok(_) => "it lacks its zone (`Z` for UTC, or an offset): ",
             Err(_) => "",
         };
         format!("{reason}a time like 2026-11-23T16:00:00Z or 2026-11-23T17:00:00+01:00 is expected")
@@ -182,7 +182,7 @@ fn parse_time(text: &str) -> Result<Micros, String> {
 enum CliError {
     #[error("cannot read the trust file {path}: {reason}")]
     TrustFile { path: PathBuf, reason: std::io::Error },
-    #[error("the trust file {path}: {error}")]
+    #[error("{path}: {error}")]
     Trust { path: PathBuf, error: TrustError },
     #[error("cannot read the checkpoint {path}: {reason}")]
     Checkpoint { path: PathBuf, reason: std::io::Error },
