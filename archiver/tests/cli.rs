@@ -53,6 +53,7 @@ seal_key = "seal.pem"
 grace_seconds = 7
 chunk_rows = 262144
 chunk_mib = 64
+rollup_memory_mib = 256
 "#
     );
 }

@@ -6,6 +6,7 @@
     reason = "a test stops at the first surprise"
 )]
 
+mod commands;
 mod doctored;
 mod faults;
 mod figures;

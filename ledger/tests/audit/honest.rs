@@ -104,6 +104,29 @@ fn one_workspace_can_be_asked_for_alone() {
 }
 
 #[test]
+fn times_without_a_sealed_hour_fall_short() {
+    // Hours 16 to 18 are sealed.
+    let archive = build(honest(), &HONEST);
+    let at = |micros: i64| Some(Micros::new(micros).unwrap());
+    let (start, end) = (hour(16).start().get(), hour(18).end());
+    for (since, until, short) in [
+        (at(end), None, true),
+        (at(end - 1), None, false),
+        (None, at(start), true),
+        (None, at(start + 1), false),
+        (at(end), at(end + 1), true),
+        (at(start - 2), at(start - 1), true),
+        (at(start - 1), at(end + 1), false),
+        (at(start + 1), at(start + 2), false),
+    ] {
+        let report = audit_with(&archive, Policy { since, until, ..Policy::default() });
+        let expected: &[&str] = if short { &["T118"] } else { &[] };
+        assert_eq!(lines(&report), expected, "{since:?} {until:?}");
+        assert_eq!(report.verdict == Verdict::Short, short, "{since:?} {until:?}");
+    }
+}
+
+#[test]
 fn the_last_hour_may_be_asked_for() {
     let archive = build(honest(), &HONEST);
     for (through, verdict) in [

@@ -21,10 +21,11 @@ pub fn case(name: &'static str, lie: Lie, findings: &'static [&'static str]) -> 
 }
 
 /// Checks that no lie here can reach, and why.
-const NOT_HERE: [(Check, &str); 19] = [
+const NOT_HERE: [(Check, &str); 20] = [
     (Check::SeenForked, "what the auditor has seen is in no archive: see honest.rs"),
     (Check::SeenShrunk, "the same"),
     (Check::Unlocked, "what a store says is in none of its objects: see honest.rs"),
+    (Check::NoHour, "the archive is honest, and asked for other times: see honest.rs"),
     (Check::ObjectMissing, "raised by whoever fetches the object: see the `verifier` crate"),
     (Check::ObjectUnreadable, "raised by whoever decodes Parquet: see the `verifier` crate"),
     (Check::ReceiptMissing, "receipts are held by agents: see checks/tests/proofs/receipts.rs"),
