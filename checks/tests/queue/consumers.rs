@@ -237,7 +237,15 @@ async fn row_12_a_zombie_that_wakes_up_finds_its_claim_gone() {
         let sql = "SELECT epoch, major FROM queue_positions";
         sqlx::query_as(sql).fetch_one(&crowd.rig.pool).await.unwrap()
     };
-    let before = position().await;
+    // The submission was sent twice, and the second time may still be on its way.
+    let mut before = position().await;
+    loop {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let now = position().await;
+        if now == std::mem::replace(&mut before, now) {
+            break;
+        }
+    }
     sleeper.may_go_on.store(true, Ordering::SeqCst);
     until_state(zombie.consumer(), "shut out", |state| matches!(state, State::Yielded { .. }))
         .await;
