@@ -312,12 +312,12 @@ fn objects() -> Vec<Case> {
             &["T040 rollups/daily/acme/v1.r1.note"],
         ),
         (
-            "objects of figures that were never logged",
+            "objects at keys that no rollup has",
             |_| {},
             |archive| put_again(archive, "v1.r1", "v1.r1-", "v1.r1-0000000000000000-"),
             &[
-                "T103 rollups/daily/acme/v1.r1-0000000000000000.note",
-                "T103 rollups/daily/acme/v1.r1-0000000000000000.parquet",
+                "T095 rollups/daily/acme/v1.r1-0000000000000000.note",
+                "T095 rollups/daily/acme/v1.r1-0000000000000000.parquet",
             ],
         ),
         (
