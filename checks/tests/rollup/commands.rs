@@ -60,12 +60,14 @@ async fn rolled_up_published_and_computed_again_by_hand() {
         "{told:#}"
     );
 
+    let output = archiver(&world, &["publish", "--json"]);
+    let first: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let days = first["days"].as_u64().unwrap();
+    assert!(days >= 2 && first["rows"].as_u64().unwrap() > 0, "{first:#}");
     let output = archiver(&world, &["publish"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
-    assert!(text(&output).starts_with("published 2 days with "), "{}", text(&output));
-    let output = archiver(&world, &["publish", "--json"]);
-    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((&told["days"], &told["current"]), (&0.into(), &2.into()), "{told:#}");
+    let told = format!("published 0 days with 0 rows, {days} are as they were");
+    assert!(text(&output).starts_with(&told), "{}", text(&output));
 
     for (arguments, why) in [
         (&["rollup", "--name", "llm"][..], "there is no such rollup; there are agent_health_daily"),
@@ -94,6 +96,6 @@ async fn rolled_up_published_and_computed_again_by_hand() {
     let output = world
         .verifier("rollup", &["--html", world.rig.directory.join("page.html").to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
-    assert!(text(&output).contains("2 were computed again"), "{}", text(&output));
+    assert!(text(&output).contains(&format!("{days} were computed again")), "{}", text(&output));
     assert!(world.rig.directory.join("page.html").exists());
 }
