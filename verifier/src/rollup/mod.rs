@@ -1,6 +1,6 @@
 //! Rollups: figures of one day and workspace, computed from sealed chunks by SQL (FORMAT section 11).
 //!
-//! Here: the definitions that this program knows, [`Facts`] (what they read, taken from objects whose digests were
+//! Here: the definitions that this program knows, [`FactsFile`] (what they read, taken from objects whose digests were
 //! checked) and [`Engine`] (DataFusion, held to memory and to results that are the same each time). The archiver
 //! computes by this code, and an auditor computes again. Not here: which chunks are the inputs of a day, and whether a
 //! manifest tells the truth of them (see [`ledger::verify`]); writing to an archive (see the `archiver` crate).
