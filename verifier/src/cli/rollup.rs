@@ -27,10 +27,6 @@ pub(super) struct CheckRollups {
     #[arg(long)]
     all_revisions: bool,
     /// Most memory of intermediate results, in MiB: what is above goes to the directory for temporary files.
-    #[cfg_attr(
-        not(feature = "rollup"),
-        expect(dead_code, reason = "there is no engine to hold to it")
-    )]
     #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(32..=1_048_576))]
     memory_mib: u64,
     /// Write the report as one HTML page that needs no other file to this file too.
