@@ -124,3 +124,27 @@ async fn row_51_nothing_is_rolled_up_of_a_chunk_that_is_not_as_sealed() {
     assert!(refused.to_string().contains(&chunk), "{refused}");
     assert!(checks::forge::Archive::load(&world.archive()).unwrap() == before);
 }
+
+/// A definition that counts failures as successes, under the name of one that does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_definition_that_nobody_knows_is_named_and_not_run() {
+    let mut world = World::new().await;
+    world.work(60, at(-24)).await;
+    world.seal(at(26)).await;
+    let known = verifier::rollup::definitions();
+    let known =
+        known.iter().find(|known| known.name.as_str() == "tool_reliability_hourly").unwrap();
+    let better = known.sql.replace("status = 'success'", "status <> 'timeout'");
+    assert_ne!(better, known.sql);
+    let better = [ledger::rollup::Definition::parse(&better).unwrap()];
+    let rolled = world.roll_up_by(&better, 2, false, &()).await.unwrap();
+    assert!(!rolled.days.is_empty());
+    let output = world.verifier("rollup", &["--json"]);
+    assert_eq!(output.status.code(), Some(4), "{}", text(&output));
+    let named = ("T147".to_owned(), "rollups/tool_reliability_hourly/v1.sql".to_owned());
+    assert!(findings(&output).contains(&named), "{}", text(&output));
+    // Nor does the true one take its place under the same version.
+    let refused = world.roll_up_with(2, false, &()).await.unwrap_err();
+    assert_eq!(refused.code(), 4);
+    assert!(refused.to_string().contains("takes the next version"), "{refused}");
+}
