@@ -1,7 +1,7 @@
 //! Seals closed hours of the ledger into a signed, logged Parquet archive.
 //!
 //! Here: sealing ([`seal`]), erasing ([`erase`]), retention ([`retain`], by a [`policy`]), changing the
-//! seal key ([`rotate`]) rolling up ([`rollup`]) and publishing what came of it ([`marts`]), each the order of its effects, and what they are made of ([`chunk`], [`amend`], [`erasure`], [`keys`], [`log`],
+//! seal key ([`rotate`]) rolling up ([`rollup`], by some [`computing`]) and publishing what came of it ([`marts`]), each the order of its effects, and what they are made of ([`chunk`], [`amend`], [`erasure`], [`keys`], [`log`],
 //! [`publish`], [`readback`], [`recover`]); restoring a database from the archive ([`restore`]); sealing every hour, for as
 //! long as it runs ([`daemon`], [`passes`]); the write side of the store ([`vault`]), the database as the
 //! archiver sees it
@@ -14,6 +14,7 @@
 pub mod amend;
 pub mod chunk;
 pub mod cli;
+pub mod computing;
 pub mod config;
 pub mod daemon;
 pub mod erase;

@@ -17,7 +17,6 @@
 //! A day that reads a chunk whose object retention has removed is **frozen**: its newest revision stays as it is.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 
 use bytes::Bytes;
 use ledger::chunk::ObjectDigest;
@@ -26,13 +25,11 @@ use ledger::layout::Artefact;
 use ledger::names::{RollupName, Workspace};
 use ledger::rollup::{Definition, RollupManifest};
 use ledger::time::Day;
-use ledger::verify::ChunkCheck;
 use sqlx::{PgConnection, Row as _};
-use verifier::rollup::{
-    Computed, Differences, Engine, FactsFile, Task, compare, engine_name, write_facts,
-};
+use verifier::rollup::{Computed, Differences, Task, compare, engine_name};
 
-use crate::amend::{Place, manifest_of, wrong};
+use crate::amend::Place;
+use crate::computing::Computing;
 use crate::publish::Batch;
 use crate::records::{bytes, decoded};
 use crate::recover::Start;
@@ -43,6 +40,9 @@ use crate::{Disagreement, SealError};
 
 /// Leaves that one checkpoint covers: so much is done anew at most where a run dies.
 const BATCH_LEAVES: usize = 64;
+
+/// New chunks whose days are remembered at a time: so many are read anew at most where a run dies.
+const READ_AT_A_TIME: usize = 256;
 
 /// How many days before the ledger's first hour a day may lie: events come late, but a date that is made up must not
 /// fill the log.
@@ -58,9 +58,7 @@ pub struct Rolling<'a> {
     /// Whether days are computed anew that are not due.
     pub rebuild: bool,
     /// What computes.
-    pub engine: &'a Engine,
-    /// Where facts are kept, in files named by the manifests that they were read by.
-    pub facts: PathBuf,
+    pub computing: Computing<'a>,
 }
 
 /// A day that was rolled up.
@@ -99,6 +97,8 @@ pub struct Rolled {
     pub outside: u64,
     /// Chunks that were read.
     pub chunks: u64,
+    /// How often a job of a cluster was tried again.
+    pub retries: u64,
     /// Leaves in the log.
     pub log_size: u64,
     /// Leaves that an earlier run had published without the database knowing.
@@ -222,11 +222,9 @@ impl Archiver<'_> {
         batch: &mut Batch,
         rolled: &mut Rolled,
     ) -> Result<Option<RolledDay>, SealError> {
-        let mut facts = Vec::with_capacity(inputs.len());
-        for chunk in inputs {
-            facts.push(self.facts(start, rolling, &chunk.place, rolled)?);
-        }
-        let Computed { object, rows, withheld } = rolling.engine.compute(task, &facts).await?;
+        let places: Vec<&Place> = inputs.iter().map(|chunk| &chunk.place).collect();
+        let Computed { object, rows, withheld } =
+            self.compute(start, &rolling.computing, task, &places, rolled).await?;
         let digest = ObjectDigest::of(&object);
         let revision = before.map_or(0, |before| before.revision.saturating_add(1));
         let definition = task.definition;
@@ -315,58 +313,29 @@ impl Archiver<'_> {
         workspace: &Workspace,
         rolled: &mut Rolled,
     ) -> Result<Vec<Known>, SealError> {
-        let known = days_of_chunks(conn, workspace).await?;
-        let mut chunks = Vec::new();
-        for place in Place::every(conn, workspace).await? {
-            let key = (place.range.first_seq.get(), place.erasure);
-            let days = match known.get(&key) {
-                Some(days) => days.clone(),
-                // Nobody can tell any more. It counts for the days around its hour: those stay as they are.
-                None if place.pruned => {
-                    let day = Day::of(place.range.hour.start());
-                    Some(vec![day.back(1), day])
-                }
-                None => {
-                    let days = self.facts(start, rolling, &place, rolled)?.days;
-                    keep_days(conn, &place, days.as_deref()).await?;
-                    days
-                }
-            };
-            chunks.push(Known { place, days });
+        let mut known = days_of_chunks(conn, workspace).await?;
+        let places = Place::every(conn, workspace).await?;
+        let key = |place: &Place| (place.range.first_seq.get(), place.erasure);
+        let is_new = |place: &&Place| !known.contains_key(&key(place)) && !place.pruned;
+        let new: Vec<&Place> = places.iter().filter(is_new).collect();
+        for some in new.chunks(READ_AT_A_TIME) {
+            let days = self.days(start, &rolling.computing, some, rolled).await?;
+            for (place, days) in some.iter().zip(days) {
+                keep_days(conn, place, days.as_deref()).await?;
+                known.insert(key(place), days);
+            }
         }
+        let with_days = |place: Place| {
+            let days = known.get(&key(&place)).cloned().unwrap_or_else(|| {
+                // Nobody can tell any more. It counts for the days around its hour: those stay as they are.
+                let day = Day::of(place.range.hour.start());
+                Some(vec![day.back(1), day])
+            });
+            Known { place, days }
+        };
+        let mut chunks: Vec<Known> = places.into_iter().map(with_days).collect();
         chunks.sort_by_key(|chunk| chunk.place.log_index);
         Ok(chunks)
-    }
-
-    /// What a chunk says of days: as it was read before, or from the archive.
-    fn facts(
-        &self,
-        start: &Start,
-        rolling: &Rolling<'_>,
-        place: &Place,
-        rolled: &mut Rolled,
-    ) -> Result<FactsFile, SealError> {
-        let path = rolling.facts.join(format!("{}.parquet", place.note));
-        if path.exists() {
-            return Ok(FactsFile { path, days: None });
-        }
-        let manifest =
-            manifest_of(self.vault, start.line.at(place.log_index), &self.origin, place)?;
-        let object = Bytes::from(self.vault.get(&manifest.object)?.unwrap_or_default());
-        if let Err(outcome) = ChunkCheck::open(&manifest, &object) {
-            let problem = outcome.findings.first().map(ToString::to_string);
-            return Err(wrong(&manifest.object, problem.unwrap_or_default()).into());
-        }
-        rolled.chunks += 1;
-        // Whole or not there: a file that a run left half written is none.
-        let draft = rolling.facts.join(format!("{}.new", place.note));
-        let facts = write_facts(&manifest, &object, &draft)?;
-        let moved = std::fs::rename(&draft, &path);
-        moved.map_err(|error| verifier::rollup::RollupError::Io {
-            path: path.display().to_string(),
-            error,
-        })?;
-        Ok(FactsFile { path, days: facts.days })
     }
 }
 

@@ -42,6 +42,13 @@ fn build(name: &str) -> PathBuf {
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
         .args(["build", "--quiet", "--locked", "--offline", "--workspace", "--bin", name])
         .args(release.then_some("--release"))
+        // As the test itself was built, so that nothing is built a second time.
+        .args(
+            cfg!(feature = "distributed")
+                .then_some(["--features", "checks/distributed"])
+                .into_iter()
+                .flatten(),
+        )
         .arg("--target-dir")
         .arg(&target)
         .status();

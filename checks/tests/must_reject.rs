@@ -106,6 +106,49 @@ fn every_case_is_rejected_for_its_reason_at_its_place() {
     assert_eq!(missed, [""; 0]);
 }
 
+/// What goes with a shard too: the scope, not what is asked of the whole.
+fn of_shards(case: &Case) -> Vec<&String> {
+    let scope = case.arguments.iter().position(|argument| argument == "--workspace");
+    scope.map_or_else(Vec::new, |at| case.arguments.iter().skip(at).take(2).collect())
+}
+
+#[test]
+fn by_parts_the_same_is_found() {
+    let directory = TempDir::new().unwrap();
+    let mut wrong = Vec::new();
+    for (place, case) in &unpacked(directory.path()) {
+        let verify = |more: &[&str], arguments: &[&String]| {
+            let mut command = Command::new(tally("tally-verify"));
+            command.current_dir(place).env_clear();
+            command.args(["verify", "--archive", "archive", "--trust", "trust.toml"]).args(more);
+            command.args(arguments).output().unwrap()
+        };
+        let arguments: Vec<_> = case.arguments.iter().collect();
+        let whole = verify(&["--json"], &arguments);
+        let mut worst = 0;
+        for shard in ["1/2", "2/2"] {
+            let part = shard.replace('/', "-");
+            let done = verify(&["--shard", shard, "--keep-part", &part], &of_shards(case));
+            worst = worst.max(i32::from(done.status.code() == Some(1)));
+        }
+        let parts = ["--json", "--part", "1-2", "--part", "2-2"];
+        let together = verify(&parts, &arguments);
+        let report = |bytes: &[u8]| {
+            let mut report: Value = serde_json::from_slice(bytes).unwrap();
+            let inputs = report["inputs"].as_array_mut().unwrap();
+            inputs.retain(|input| !input["name"].as_str().unwrap().starts_with("part "));
+            report
+        };
+        let same = together.status.code() == whole.status.code()
+            && report(&together.stdout) == report(&whole.stdout);
+        // A shard that finds tampering says so, and none says so of an archive that has none.
+        if !same || worst > i32::from(case.exit_code == 1) {
+            wrong.push(case.name.clone());
+        }
+    }
+    assert_eq!(wrong, [""; 0]);
+}
+
 #[test]
 fn the_second_verifier_rejects_the_same() {
     let directory = TempDir::new().unwrap();

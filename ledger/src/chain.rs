@@ -202,12 +202,12 @@ impl LedgerEvent {
 /// What the rules need to know of a submission's events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Acts {
-    count: usize,
-    withheld: usize,
-    ledger_event: Option<LedgerEvent>,
+    pub(crate) count: usize,
+    pub(crate) withheld: usize,
+    pub(crate) ledger_event: Option<LedgerEvent>,
     // Each distinct actor with the place of the first event that names it: most submissions name
     // one, so that a thousand events cost one string.
-    actors: Vec<(usize, String)>,
+    pub(crate) actors: Vec<(usize, String)>,
 }
 
 impl Acts {

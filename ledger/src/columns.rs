@@ -49,6 +49,9 @@ macro_rules! derived {
         }
 
         impl Derived<'_> {
+            /// Their names, in the order of the file.
+            pub const NAMES: &'static [&'static str] = &[$(stringify!($name),)*];
+
             /// The first column in which two rows differ, with both values.
             pub fn difference(&self, found: &Self) -> Option<ColumnDifference> {
                 $(if self.$name != found.$name {
@@ -66,6 +69,27 @@ macro_rules! derived {
             }
         }
     };
+}
+
+/// The columns that stand before the derived ones, in the order of the file.
+const RECORDED: [&str; 12] = [
+    "seq",
+    "recorded_at",
+    "event_id",
+    "payload",
+    "payload_digest",
+    "link",
+    "submission_hash",
+    "submission_index",
+    "submission_count",
+    "counter",
+    "public_key",
+    "signature",
+];
+
+/// The name of a column, where there is one of this name.
+pub fn named(text: &str) -> Option<&'static str> {
+    RECORDED.iter().chain(Derived::NAMES).copied().find(|name| *name == text)
 }
 
 /// A text column: borrowed from the payload where it holds no escape.

@@ -1,7 +1,7 @@
 //! Verifies a Tallystick archive from its public bytes alone.
 //!
 //! Here: fetching ([`store`]), Parquet ([`rows`], written and read in this one place), the auditor's
-//! trust file ([`trust`]), the driver of the audit ([`audit`]), replaying what it has proven ([`mod@replay`]), proofs of
+//! trust file ([`trust`]), the driver of the audit ([`audit`]), what several machines have checked of it ([`part`]), replaying what it has proven ([`mod@replay`]), proofs of
 //! single events ([`prove`]), receipts against an archive ([`receipts`]), reports, what findings mean
 //! ([`explain`]) and the command line.
 //!
@@ -14,6 +14,7 @@ pub mod explain;
 mod held;
 mod ids;
 pub mod log;
+pub mod part;
 pub mod prove;
 pub mod receipts;
 pub mod replay;

@@ -9,7 +9,7 @@ use ledger::verify::{
 };
 use verifier::report::{Inputs, json, text};
 
-const INPUTS: Inputs<'_> = Inputs { archive: "ar\u{202e}chive", trust_sha256: "ab" };
+const INPUTS: Inputs<'_> = Inputs { archive: "ar\u{202e}chive", trust_sha256: "ab", parts: &[] };
 
 fn report(pruned: Pruned) -> Report {
     let workspace = Workspace::new("acme").unwrap();

@@ -13,6 +13,7 @@ use verifier::rollup::{Difference, Differences, Engine, RollupError, Scratch, de
 
 use super::{CliError, archiver, open_vault};
 use crate::SealError;
+use crate::computing::Computing;
 use crate::config::Config;
 use crate::marts::Published;
 use crate::rollup::{Rolled, RolledDay, Rolling};
@@ -28,6 +29,9 @@ pub(super) struct RollupArguments {
     /// Compute every day anew, and log a revision where the result is another one
     #[arg(long)]
     rebuild: bool,
+    #[cfg(feature = "distributed")]
+    #[command(flatten)]
+    cluster: verifier::rollup::cluster::ClusterArgs,
 }
 
 #[derive(Clone, Copy, Debug, Args)]
@@ -55,7 +59,9 @@ pub(super) async fn roll_up(
     config: &Config,
     arguments: RollupArguments,
 ) -> Result<Rolled, CliError> {
-    let RollupArguments { name, workspace, rebuild } = arguments;
+    #[cfg(feature = "distributed")]
+    let cluster = arguments.cluster.cluster().map_err(SealError::from)?;
+    let RollupArguments { name, workspace, rebuild, .. } = arguments;
     let chosen = |definition: &&Definition| name.is_empty() || name.contains(&definition.name);
     let definitions: Vec<Definition> = definitions().iter().filter(chosen).cloned().collect();
     let temporary = Scratch::new().map_err(SealError::from)?;
@@ -65,14 +71,19 @@ pub(super) async fn roll_up(
     let partitions = available_parallelism().map_or(1, NonZero::get);
     let engine = Engine::new(memory, partitions, temporary.path()).map_err(SealError::from)?;
     let vault = open_vault(config)?;
-    let rolling = Rolling {
-        definitions: &definitions,
-        workspace,
-        rebuild,
-        engine: &engine,
-        facts: facts.to_owned(),
+    let facts = facts.to_owned();
+    #[cfg(feature = "distributed")]
+    let computing = match &cluster {
+        Some(cluster) => Computing::on(cluster, &engine, facts),
+        None => Computing::here(&engine, facts),
     };
-    Ok(archiver(config, &*vault, &())?.roll_up(&rolling).await?)
+    #[cfg(not(feature = "distributed"))]
+    let computing = Computing::here(&engine, facts);
+    let rolling = Rolling { definitions: &definitions, workspace, rebuild, computing };
+    let rolled = archiver(config, &*vault, &())?.roll_up(&rolling).await?;
+    #[cfg(feature = "distributed")]
+    let rolled = Rolled { retries: cluster.map_or(0, |cluster| cluster.retries()), ..rolled };
+    Ok(rolled)
 }
 
 fn make_directory(path: &Path) -> Result<(), SealError> {
@@ -118,6 +129,9 @@ impl fmt::Display for Rolled {
             writeln!(f, "nothing to roll up")?;
         }
         writeln!(f, "{} results are as they were", self.current)?;
+        if self.retries > 0 {
+            writeln!(f, "{} times a job of the cluster was tried again", self.retries)?;
+        }
         if self.frozen > 0 {
             writeln!(
                 f,
@@ -177,6 +191,7 @@ pub(super) fn rolled_json(rolled: &Rolled) -> Value {
         "frozen": rolled.frozen,
         "waiting": rolled.outside,
         "chunks_read": rolled.chunks,
+        "retries": rolled.retries,
         "recovered_leaves": rolled.recovered,
         "log_size": rolled.log_size,
     })

@@ -102,7 +102,10 @@ impl Chunk {
     }
 
     /// The manifest takes the bounds of the rows, which start behind `link`.
-    fn settle(&mut self, mut link: Digest, part: u64) {
+    ///
+    /// # Panics
+    /// Where there are none.
+    pub fn settle(&mut self, mut link: Digest, part: u64) {
         let mut leaves = Vec::new();
         let manifest = &mut self.manifest;
         manifest.prev_link = link;
@@ -273,7 +276,8 @@ impl Content {
         }
     }
 
-    fn rechain(&mut self, seal: &NoteSigner) {
+    /// Has each manifest and hour note name the one before.
+    pub fn rechain(&mut self, seal: &NoteSigner) {
         let mut manifests: BTreeMap<Workspace, Digest> = BTreeMap::new();
         let mut prev_hour = Digest::ZERO;
         for leaf in &mut self.leaves {

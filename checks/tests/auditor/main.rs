@@ -15,6 +15,7 @@ mod formats;
 mod once;
 mod replay;
 mod resume;
+mod shards;
 mod signals;
 mod state;
 

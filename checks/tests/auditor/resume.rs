@@ -9,6 +9,7 @@ use ledger::hash::Digest;
 use ledger::verify::{Check, Policy, Report, Verdict};
 use tempfile::TempDir;
 use verifier::audit::{Progress, verify_from};
+use verifier::part::Parts;
 use verifier::state::{ResumeError, StateDirectory};
 use verifier::store::ArchiveSource;
 
@@ -21,7 +22,14 @@ fn verify(
     progress: &dyn Progress,
 ) -> Result<Report, ResumeError> {
     let state = StateDirectory::open(directory, Digest::of(b"trust"))?;
-    verify_from(source, honest.trust.clone(), Policy::default(), &state, progress)
+    verify_from(
+        source,
+        honest.trust.clone(),
+        Policy::default(),
+        &state,
+        &Parts::default(),
+        progress,
+    )
 }
 
 /// The report of an audit from the beginning, but for where it started.
@@ -153,7 +161,14 @@ fn a_state_of_another_trust_file_or_one_that_is_damaged_is_refused() {
     verify(&archives[0], &honest, path, &()).unwrap();
 
     let other = StateDirectory::open(path, Digest::of(b"another trust file")).unwrap();
-    let refused = verify_from(&archives[1], honest.trust.clone(), Policy::default(), &other, &());
+    let refused = verify_from(
+        &archives[1],
+        honest.trust.clone(),
+        Policy::default(),
+        &other,
+        &Parts::default(),
+        &(),
+    );
     assert!(matches!(refused, Err(ResumeError::Trust { .. })), "{refused:?}");
     drop(other);
 

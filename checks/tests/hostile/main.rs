@@ -5,6 +5,8 @@
 //! ends it by a signal. Files are sparse, so that they cost no disk.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
+mod large;
+
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Command, Output};

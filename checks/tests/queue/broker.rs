@@ -104,6 +104,35 @@ async fn row_11_the_order_of_a_workspace_is_kept() {
     crowd.held().await;
 }
 
+/// A broker whose topic takes less than the ledger's largest submission says so: 413, nothing is recorded, and what
+/// follows is taken.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_too_large_for_the_topic_is_refused() {
+    let mut crowd = Crowd::new().await;
+    let mock = Mock::start(1, 1).unwrap();
+    let (process, base) = start(&crowd, &mock.servers, "both", &[]).await;
+    let mut worker = crowd.open(&base, 1, 1).await.remove(0);
+    let desk = crowd.desk(&base);
+    let large = worker.work(1, now());
+    mock.produce_errors(vec![RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE]).unwrap();
+    let (code, problem) = told(submission(&base, &large).send().await.unwrap()).await;
+    assert_eq!((code, slug(&problem)), (413, "too-large"), "{problem}");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("send fewer or smaller events at once"), "{problem}");
+    let next = worker.work(2, now());
+    desk.sent(&next).await;
+    desk.deliver(&next).await;
+    let recorded: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM submissions WHERE submission_hash = $1")
+            .bind(large.hash.as_bytes().as_slice())
+            .fetch_one(&crowd.rig.pool)
+            .await
+            .unwrap();
+    assert_eq!(recorded, 0);
+    process.stop().await.unwrap();
+    crowd.held().await;
+}
+
 /// All brokers are away: 503, nothing is acknowledged, and it goes on once they are back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn row_11_nothing_is_acknowledged_while_the_broker_is_away() {

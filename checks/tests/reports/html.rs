@@ -9,8 +9,10 @@ use verifier::report::{Inputs, html};
 use super::{flipped, long, verify};
 
 fn page(report: &Report) -> String {
-    let page =
-        html::write(report, Inputs { archive: "s3://kept/<here>", trust_sha256: &"0".repeat(64) });
+    let page = html::write(
+        report,
+        Inputs { archive: "s3://kept/<here>", trust_sha256: &"0".repeat(64), parts: &[] },
+    );
     assert_sound(&page);
     page
 }

@@ -88,6 +88,41 @@ fn tampering_that_was_found_shows_in_the_exit_code_whatever_cannot_be_written() 
     assert_eq!(said(command(directory, &check).stdout(full()).output().unwrap()).0, 3);
 }
 
+/// The same where no file may grow beyond a few hundred bytes, and what is over is an error.
+fn cramped(directory: &Path, arguments: &[&str]) -> (i32, String) {
+    let mut command = Command::new("sh");
+    command.current_dir(directory).env_clear();
+    command.args(["-c", "trap '' XFSZ; ulimit -f 1; exec \"$@\"", "sh"]);
+    said(command.arg(tally("tally-verify")).args(arguments).output().unwrap())
+}
+
+#[test]
+fn a_page_that_cannot_be_written_hides_no_verdict() {
+    let directory = place();
+    let directory = directory.path();
+    let page = ["verify", "--any-age", "--html", "page"];
+    let (code, text) = cramped(directory, &[&page[..], &BROKEN].concat());
+    assert_eq!(code, 1, "{text}");
+    assert!(text.starts_with("TAMPERED: ") && text.contains("cannot write to page"), "{text}");
+    assert!(text.contains("TAMPERED, but not all that is to be said"), "{text}");
+    let (code, text) = cramped(directory, &[&page[..], &INTACT].concat());
+    assert_eq!(code, 3, "{text}");
+    assert!(text.starts_with("PROVEN: ") && text.contains("cannot write to page"), "{text}");
+    // What is not whole has no name.
+    let left = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());
+    let left: Vec<_> = left.filter(|name| name.to_string_lossy().starts_with("page")).collect();
+    assert!(left.is_empty(), "{left:?}");
+    // Of an archive that is broken no checkpoint is kept.
+    fs::create_dir(directory.join("kept")).unwrap();
+    let keep = ["verify", "--any-age", "--keep-checkpoint", "kept/checkpoint"];
+    let (code, text) = run(directory, &[&keep[..], &INTACT].concat());
+    assert_eq!(code, 0, "{text}");
+    let kept = fs::read(directory.join("kept/checkpoint")).unwrap();
+    let (code, text) = run(directory, &[&keep[..], &BROKEN].concat());
+    assert_eq!(code, 1, "{text}");
+    assert_eq!(fs::read(directory.join("kept/checkpoint")).unwrap(), kept, "that of before stays");
+}
+
 #[test]
 fn a_replay_that_is_whole_is_whole_where_nobody_listens_to_its_last_word() {
     let directory = place();

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::world::{World, at, text};
 
-fn archiver(world: &World, arguments: &[&str]) -> Output {
+pub fn archiver(world: &World, arguments: &[&str]) -> Output {
     Command::new(tally("tally-archiver"))
         .args(["--origin", world.rig.origin.as_str(), "--database-url", &world.rig.postgres.url()])
         .arg("--archive-url")

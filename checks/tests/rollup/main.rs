@@ -6,6 +6,8 @@
     reason = "a test stops at the first surprise"
 )]
 
+#[cfg(feature = "distributed")]
+mod cluster;
 mod commands;
 mod doctored;
 mod faults;

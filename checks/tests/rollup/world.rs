@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use archiver::SealError;
 use archiver::chunk::Limits;
+use archiver::computing::Computing;
 use archiver::rollup::{Rolled, Rolling};
 use archiver::seal::Archiver;
 use archiver::step::Probe;
@@ -145,10 +146,14 @@ impl World {
             definitions,
             workspace: None,
             rebuild,
-            engine: &engine,
-            facts: self.facts.path().to_owned(),
+            computing: Computing::here(&engine, self.facts.path().to_owned()),
         };
         self.archiver(&self.vault(), probe).roll_up(&rolling).await
+    }
+
+    #[cfg(feature = "distributed")]
+    pub async fn roll_up_as(&self, rolling: &Rolling<'_>) -> Result<Rolled, SealError> {
+        self.archiver(&self.vault(), &()).roll_up(rolling).await
     }
 
     pub async fn publish(&self, all: bool) -> archiver::marts::Published {

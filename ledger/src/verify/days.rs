@@ -40,6 +40,12 @@ impl Days {
         }
     }
 
+    /// The days as [`Days::known`] gave them.
+    pub(super) fn from_known(known: Option<impl IntoIterator<Item = (Day, bool)>>) -> Self {
+        let unknown = known.is_none();
+        Self { days: known.into_iter().flatten().collect(), unknown, ..Self::default() }
+    }
+
     /// The days in order, each with whether a row of it has its payload; `None` where they are not known.
     pub(super) fn known(&self) -> Option<Box<[(Day, bool)]>> {
         (!self.unknown).then(|| self.days.iter().map(|(day, shown)| (*day, *shown)).collect())

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use crate::chunk::ChunkManifest;
 use crate::layout::Artefact;
 use crate::names::Workspace;
 use crate::time::{Hour, Micros};
 
-use super::audit::Audit;
+use super::audit::{Audit, Need};
 use super::finding::{Check, Finding, Place};
 use super::ids::{DoubledId, IdRuns, doubled_ids};
 use super::policy::Policy;
@@ -16,6 +17,20 @@ impl Audit {
     /// Takes a finding of a driver's own: of what this audit does not compute, as the figures of rollups (T146 to T148).
     pub fn found(&mut self, finding: Finding) {
         self.findings.push(finding);
+    }
+
+    /// What was found so far, of the log and of what it names: for a driver that does not bring all that is needed.
+    pub fn found_so_far(&self) -> Vec<Finding> {
+        let of_log = self.walk.findings.iter().chain(&self.walk.seal.findings);
+        self.findings.iter().chain(of_log).cloned().collect()
+    }
+
+    /// The chunks that are still to be asked for, in the order of the log.
+    pub fn chunks_to_come(&self) -> impl Iterator<Item = &ChunkManifest> {
+        self.queue.iter().filter_map(|need| match need {
+            Need::Chunk { manifest, .. } => Some(&**manifest),
+            Need::Listing | Need::Object(_) => None,
+        })
     }
 
     /// Takes word that a part could not be checked, and why.

@@ -44,6 +44,11 @@ macro_rules! checks {
             /// Every check there is, by id.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
+            /// The check that has this id.
+            pub fn parse(id: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|check| check.id() == id)
+            }
+
             /// The stable id, e.g. `T001`.
             pub const fn id(self) -> &'static str {
                 match self { $(Self::$name => $id,)* }

@@ -6,9 +6,8 @@
 //! whether the store still holds the same bytes of those objects: only that it lists them.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Serialize};
 
 use crate::chain::{KeyRecord, Keys, Role};
 use crate::chunk::ChunkManifest;
@@ -26,6 +25,7 @@ use super::finding::{Check, Severity};
 use super::policy::{Policy, Trust};
 use super::prune::PrunedRuns;
 use super::report::Pruned;
+use super::text::Text;
 use super::workspace::{ChainState, WorkspaceCheck};
 
 /// The first member of every kept state; another version is not read.
@@ -71,46 +71,6 @@ impl Resumed {
     pub(super) fn knows(&self, manifest: &ChunkManifest) -> bool {
         self.through.get(&manifest.workspace).is_some_and(|through| manifest.last_seq <= *through)
     }
-}
-
-/// A value that is written as its text.
-struct Text<T>(T);
-
-impl<T: fmt::Display> Serialize for Text<T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
-}
-
-impl<'de, T: Read> Deserialize<'de> for Text<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        T::read(&text).map(Text).ok_or_else(|| de::Error::custom(format!("`{text}` is not one")))
-    }
-}
-
-/// What can be read from its text.
-trait Read: Sized {
-    fn read(text: &str) -> Option<Self>;
-}
-
-macro_rules! read {
-    ($($type:ty: $read:expr;)*) => {$(
-        impl Read for $type {
-            fn read(text: &str) -> Option<Self> {
-                $read(text)
-            }
-        }
-    )*};
-}
-
-read! {
-    Digest: |text| Digest::parse(text).ok();
-    Workspace: |text| Workspace::new(text).ok();
-    PublicKey: |text| PublicKey::parse(text).ok();
-    EventId: |text| EventId::parse(text).ok();
-    Micros: |text| Micros::parse(text).ok();
-    Role: Role::parse;
 }
 
 #[derive(Serialize, Deserialize)]

@@ -30,6 +30,7 @@ use self::receipt::CompareReceipts;
 use self::replay::Replay;
 use self::rollup::CheckRollups;
 use self::verify::Verify;
+use crate::part::PartFileError;
 use crate::prove::ProveError;
 use crate::replay::{PositionError, WriteError};
 use crate::report::Inputs;
@@ -132,7 +133,7 @@ impl ArchiveArgs {
 
     /// What a report names of them.
     fn inputs<'a>(&'a self, trust_sha256: &'a str) -> Inputs<'a> {
-        Inputs { archive: &self.archive, trust_sha256 }
+        Inputs { archive: &self.archive, trust_sha256, parts: &[] }
     }
 
     fn open(&self) -> Result<Box<dyn ArchiveSource + Send + Sync>, CliError> {
@@ -200,6 +201,8 @@ enum CliError {
     #[error(transparent)]
     Source(#[from] SourceError),
     #[error(transparent)]
+    Part(#[from] PartFileError),
+    #[error(transparent)]
     Resume(#[from] ResumeError),
     #[error(transparent)]
     Unkept(#[from] Unkept),
@@ -242,6 +245,7 @@ impl CliError {
             | Self::Times { .. }
             | Self::Position { .. }
             | Self::Input { .. }
+            | Self::Part(_)
             | Self::Usage(_)
             | Self::Prove(ProveError::Opening)
             | Self::Source(SourceError::Settings(_) | SourceError::Address(_)) => exit::USAGE,

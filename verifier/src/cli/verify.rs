@@ -1,7 +1,7 @@
 //! `tally-verify verify`: checks every byte of an archive.
 
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,12 +10,13 @@ use std::time::Duration;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use ledger::limits::NOTE_BYTES;
-use ledger::verify::{Policy, Report, Verdict};
+use ledger::verify::{Policy, Report, Trust, Verdict};
 
 use super::policy::PolicyArgs;
 use super::staged::Staged;
 use super::{ArchiveArgs, CliError, TrustFile, read_whole, signals};
 use crate::audit::{self, Progress};
+use crate::part::{PartWriter, Parts, Shard};
 use crate::report::Inputs;
 use crate::state::{ResumeError, StateDirectory};
 use crate::{exit, report, trust};
@@ -39,6 +40,18 @@ pub(super) struct Verify {
     /// Fall short unless the store says that it locks objects for everybody (compliance mode).
     #[arg(long)]
     expect_locked: bool,
+    /// Check the chunks of one shard alone, the second of five with 2/5, and keep what they come to with
+    /// `--keep-part`: that is no verdict.
+    #[arg(long, value_name = "I/N", requires = "keep_part")]
+    #[arg(conflicts_with_all = ["since", "until", "resume", "checkpoint", "keep_checkpoint", "part", "html", "json"])]
+    shard: Option<Shard>,
+    /// Where the part goes that a shard comes to.
+    #[arg(long, value_name = "FILE", requires = "shard")]
+    keep_part: Option<PathBuf>,
+    /// A part that was kept: its chunks are not read again. Give all of them for the verdict; what none of them
+    /// holds is checked here.
+    #[arg(long, value_name = "FILE")]
+    part: Vec<PathBuf>,
     /// Write the report as one HTML page that needs no other file to this file too.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
@@ -50,7 +63,7 @@ pub(super) struct Verify {
 impl Verify {
     pub(super) fn run(self) -> Result<ExitCode, CliError> {
         let policy = Policy { expect_locked: self.expect_locked, ..self.policy.policy()? };
-        let outputs = [&self.html, &self.keep_checkpoint, &self.resume];
+        let outputs = [&self.html, &self.keep_checkpoint, &self.resume, &self.keep_part];
         self.archive.guard(&outputs.map(Option::as_deref))?;
         let TrustFile { mut trust, sha256 } = self.archive.trust()?;
         if let Some(path) = &self.checkpoint {
@@ -60,15 +73,20 @@ impl Verify {
             let seen = trust::add_seen(&mut trust, &kept);
             seen.map_err(|error| CliError::Seen { path: path.clone(), error })?;
         }
+        let parts = Parts::open(&self.part, &trust.origin)?;
         let interrupted = signals::end_in_order()?;
+        if let (Some(shard), Some(path)) = (self.shard, &self.keep_part) {
+            return self.check_shard(trust, policy, shard, path, interrupted);
+        }
         let keep = self.keep_checkpoint.as_deref().map(Staged::open).transpose()?;
         let html = self.html.as_deref().map(Staged::open).transpose()?;
         let source = self.archive.open()?;
         let bar = Bar::new(interrupted);
         let verified = match &self.resume {
-            None => Ok(audit::verify(&source, trust, policy, &bar)),
-            Some(path) => StateDirectory::open(path, sha256)
-                .and_then(|directory| audit::verify_from(&source, trust, policy, &directory, &bar)),
+            None => Ok(audit::verify_by_parts(&source, trust, policy, &parts, &bar)),
+            Some(path) => StateDirectory::open(path, sha256).and_then(|directory| {
+                audit::verify_from(&source, trust, policy, &directory, &parts, &bar)
+            }),
         };
         bar.clear();
         // What was found is reported, whether or not a state of it could be kept.
@@ -79,7 +97,7 @@ impl Verify {
         };
         let code = exit::number(report.verdict);
         let sha256 = sha256.to_string();
-        let inputs = self.archive.inputs(&sha256);
+        let inputs = Inputs { parts: parts.inputs(), ..self.archive.inputs(&sha256) };
         // Each for itself: where one fails, the others still come out.
         let checkpoint = keep_checkpoint(keep, &report);
         let page =
@@ -88,6 +106,36 @@ impl Verify {
         let written = printed.and(checkpoint).and(page).and(kept);
         written.map_err(|error| error.behind(code))?;
         Ok(ExitCode::from(code))
+    }
+
+    /// Checks a shard, and says what was found in it: the verdict is that of all parts together.
+    fn check_shard(
+        &self,
+        trust: Trust,
+        policy: Policy,
+        shard: Shard,
+        path: &Path,
+        interrupted: Arc<AtomicBool>,
+    ) -> Result<ExitCode, CliError> {
+        let origin = trust.origin.clone();
+        let keep = Staged::open(path)?;
+        let unwritten = |reason| CliError::Unwritten { path: path.to_owned(), reason };
+        let part = PartWriter::new(keep.writer()?, &origin, shard).map_err(unwritten)?;
+        let source = self.archive.open()?;
+        let bar = Bar::new(interrupted);
+        let checked = audit::check_shard(&source, trust, policy, shard, part, &bar);
+        bar.clear();
+        let checked = checked.map_err(unwritten)?;
+        // What falls short of a policy is for the verdict to say.
+        let code = match Verdict::of(&checked.findings) {
+            Verdict::Tampered => exit::TAMPERED,
+            Verdict::Unfinished => exit::UNFINISHED,
+            Verdict::Proven | Verdict::Short if checked.ended => exit::UNFINISHED,
+            Verdict::Proven | Verdict::Short => exit::PROVEN,
+        };
+        keep.finish().map_err(|error| error.behind(code))?;
+        let archive = &self.archive.archive;
+        super::report(&report::shard::write(&checked, shard, archive, &origin, path), code)
     }
 
     fn print(&self, report: &Report, inputs: Inputs<'_>) -> Result<(), CliError> {

@@ -24,6 +24,7 @@ use ledger::time::Micros;
 use ledger::verify::{Audit, Check, Finding, Place, Policy, Report, Trust, Verdict};
 
 use crate::audit::{self, Progress, chunk_object, larger};
+use crate::part::Parts;
 use crate::rows::{Batch, ChunkRows, RowsError};
 use crate::state::{ResumeError, StateDirectory};
 use crate::store::{ArchiveSource, SourceError};
@@ -163,7 +164,9 @@ where
     S: ArchiveSource + Sync,
 {
     let (audit, kept) = match directory {
-        Some(directory) => audit::run_from(source, trust, policy, directory, progress)?,
+        Some(directory) => {
+            audit::run_from(source, trust, policy, directory, &Parts::default(), progress)?
+        }
         None => {
             let mut audit = Audit::new(trust, policy);
             audit::run(source, &mut audit, progress);

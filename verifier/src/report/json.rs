@@ -243,8 +243,12 @@ fn object(chunk: &ChunkReport) -> Object<'_> {
 
 /// Writes the report, with what it rests on.
 pub fn write(report: &Report, inputs: Inputs<'_>) -> Result<String, serde_json::Error> {
-    let Inputs { archive, trust_sha256 } = inputs;
+    let Inputs { archive, trust_sha256, parts } = inputs;
+    let parts: Vec<_> = parts.iter().map(|part| (part.name(), part.sha256.to_string())).collect();
     let mut inputs = vec![Input { name: "trust file", sha256: trust_sha256.to_owned() }];
+    for (name, sha256) in &parts {
+        inputs.push(Input { name, sha256: sha256.clone() });
+    }
     inputs.extend(
         report
             .checkpoint

@@ -6,6 +6,7 @@ use ledger::line::KeyLine;
 use ledger::verify::{Finding, Policy, Pruned, Report, Severity, Verdict, WorkspaceReport};
 
 use super::Inputs;
+use crate::part::PartInput;
 
 /// Findings printed; `--json` has all of them.
 const FINDINGS_MAX: usize = 50;
@@ -64,6 +65,14 @@ fn sections(text: &mut String, report: &Report, inputs: Inputs<'_>) -> fmt::Resu
         writeln!(text, "seal key    {} from leaf {}", term.key, term.before.size)?;
     }
     writeln!(text, "trust file  sha256 {}", inputs.trust_sha256)?;
+    for part in inputs.parts {
+        let PartInput { sha256, chunks, .. } = part;
+        writeln!(
+            text,
+            "{:<11} sha256 {sha256}, {chunks} chunks that another run has checked",
+            part.name()
+        )?;
+    }
     if let Some(checkpoint) = &report.checkpoint {
         writeln!(text, "checkpoint  sha256 {}", checkpoint.sha256)?;
     }

@@ -16,9 +16,9 @@ use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, TableType};
-use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
+use datafusion::physical_plan::{ExecutionPlan, collect, execute_stream};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures_util::{StreamExt as _, stream};
 use ledger::time::Day;
@@ -27,10 +27,10 @@ use super::object::{Computed, ObjectWriter};
 use super::{FactsFile, RollupError, Task, facts};
 
 /// Rows that are read at a time.
-const BATCH_ROWS: usize = 8_192;
+pub(super) const BATCH_ROWS: usize = 8_192;
 
 /// The place of `occurred_us` in the facts.
-const OCCURRED: usize = 3;
+pub(super) const OCCURRED: usize = 3;
 
 /// The name and version of the engine, as a manifest states it.
 pub fn engine_name() -> String {
@@ -91,26 +91,36 @@ impl Engine {
         let files = files.map(|facts| facts.path.clone()).collect();
         let events = Events { files, window: (from.start().get(), to.end()) };
         context.register_table("events", Arc::new(events))?;
-        let withheld =
-            count(&context, "SELECT count(*) FROM events WHERE event_type = 'ledger.erased'");
-        let withheld = withheld.await?;
-        // Whoever holds the seal key may have written the text: it reads these two tables, and does nothing else.
-        let only = SQLOptions::new()
-            .with_allow_ddl(false)
-            .with_allow_dml(false)
-            .with_allow_statements(false);
-        let frame = context.sql_with_options(&task.definition.sql, only).await?;
-        let mut batches = frame.execute_stream().await?;
-        let mut writer = ObjectWriter::new(task, &batches.schema(), withheld)?;
-        while let Some(batch) = batches.next().await {
-            writer.push(&batch?)?;
-        }
-        Ok(writer.finish(withheld)?)
+        compute_in(&context, task, &|_| ()).await
     }
 }
 
+/// Computes a rollup from the tables of a context; `planned` is told of each plan before it is run.
+pub(super) async fn compute_in(
+    context: &SessionContext,
+    task: &Task<'_>,
+    planned: &(dyn Fn(&Arc<dyn ExecutionPlan>) + Sync),
+) -> Result<Computed, Failure> {
+    let erased = "SELECT count(*) FROM events WHERE event_type = 'ledger.erased'";
+    let plan = context.sql(erased).await?.create_physical_plan().await?;
+    planned(&plan);
+    let withheld = count(&collect(plan, context.task_ctx()).await?);
+    // Whoever holds the seal key may have written the text: it reads these two tables, and does nothing else.
+    let only =
+        SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    let frame = context.sql_with_options(&task.definition.sql, only).await?;
+    let plan = frame.create_physical_plan().await?;
+    planned(&plan);
+    let mut batches = execute_stream(plan, context.task_ctx())?;
+    let mut writer = ObjectWriter::new(task, &batches.schema(), withheld)?;
+    while let Some(batch) = batches.next().await {
+        writer.push(batch?)?;
+    }
+    Ok(writer.finish(withheld)?)
+}
+
 /// What ended a computation.
-enum Failure {
+pub(super) enum Failure {
     Told(RollupError),
     Engine(DataFusionError),
 }
@@ -127,16 +137,21 @@ impl From<DataFusionError> for Failure {
     }
 }
 
-async fn count(context: &SessionContext, sql: &str) -> Result<u64, DataFusionError> {
-    let batches = context.sql(sql).await?.collect().await?;
+fn count(batches: &[RecordBatch]) -> u64 {
     let column = batches.first().and_then(|batch| batch.columns().first());
     let counts = column.and_then(|column| column.as_any().downcast_ref::<Int64Array>());
     let count = counts.and_then(|counts| counts.iter().flatten().next());
-    Ok(count.and_then(|count| u64::try_from(count).ok()).unwrap_or(0))
+    count.and_then(|count| u64::try_from(count).ok()).unwrap_or(0)
+}
+
+/// The table `period`.
+fn period(day: Day) -> Result<MemTable, DataFusionError> {
+    let batch = period_batch(day)?;
+    MemTable::try_new(batch.schema(), vec![vec![batch]])
 }
 
 /// The day, as the one row of `period`.
-fn period(day: Day) -> Result<MemTable, DataFusionError> {
+pub(super) fn period_batch(day: Day) -> Result<RecordBatch, DataFusionError> {
     let schema = Arc::new(Schema::new(vec![
         Field::new("day", DataType::Date32, false),
         Field::new("starts_us", DataType::Int64, false),
@@ -147,8 +162,7 @@ fn period(day: Day) -> Result<MemTable, DataFusionError> {
         Arc::new(Int64Array::from(vec![day.start().get()])),
         Arc::new(Int64Array::from(vec![day.end()])),
     ];
-    let batch = RecordBatch::try_new(Arc::clone(&schema), columns)?;
-    MemTable::try_new(schema, vec![vec![batch]])
+    Ok(RecordBatch::try_new(schema, columns)?)
 }
 
 /// The table `events`: the facts of some chunks that occurred in some days.
@@ -235,7 +249,7 @@ impl PartitionStream for Part {
 }
 
 /// The rows of a batch that occurred in time, with the columns in order.
-fn take(
+pub(super) fn take(
     batch: &RecordBatch,
     (from, to): (i64, i64),
     occurred: usize,

@@ -180,6 +180,20 @@ impl Days {
     }
 }
 
+/// The days of `occurred_at` of a file of facts, in order; `None` where they are too many to tell.
+#[cfg(feature = "distributed")]
+pub(super) fn days(path: &Path) -> Result<Option<Vec<Day>>, RollupError> {
+    use super::engine::{BATCH_ROWS, OCCURRED};
+    let mut days = Days::default();
+    for batch in read(path, &[OCCURRED], BATCH_ROWS)? {
+        let batch = batch.map_err(|error| io(path, std::io::Error::other(error)))?;
+        for at in batch.column(0).as_primitive::<arrow::datatypes::Int64Type>().values() {
+            days.push(*at);
+        }
+    }
+    Ok(days.finish())
+}
+
 /// Reads some columns of a file of facts, by their places in [`SCHEMA`].
 pub(super) fn read(
     path: &Path,

@@ -5,6 +5,8 @@
 //! computes by this code, and an auditor computes again. Not here: which chunks are the inputs of a day, and whether a
 //! manifest tells the truth of them (see [`ledger::verify`]); writing to an archive (see the `archiver` crate).
 
+#[cfg(feature = "distributed")]
+pub mod cluster;
 mod compare;
 mod engine;
 mod facts;
@@ -117,6 +119,37 @@ pub enum RollupError {
     /// The engine cannot be set up.
     #[error("the engine: {0}")]
     Engine(String),
+    /// A job of a cluster has failed as often as it was tried, or was not done in time.
+    #[error("{what}, tried {attempts} times on the cluster at {url}: {reason}")]
+    Cluster {
+        /// What was to be computed.
+        what: String,
+        /// How often it was tried.
+        attempts: u32,
+        /// The scheduler.
+        url: String,
+        /// Why it failed the last time.
+        reason: String,
+    },
+    /// An executor of a cluster has found the object of a chunk not to be what its manifest says.
+    #[error("{object}: {reason}")]
+    NotAsSealed {
+        /// The object.
+        object: String,
+        /// What was found.
+        reason: String,
+    },
+    /// A cluster came to other figures than this machine does.
+    #[error(
+        "{what}: the cluster came to other figures than this machine ({differences}); nothing was written of it, and nothing \
+         that the cluster computes is to be believed until that is explained"
+    )]
+    ClusterDiffers {
+        /// What was computed.
+        what: String,
+        /// In what, from the cluster's to this machine's.
+        differences: String,
+    },
     /// A file of facts cannot be written or read.
     #[error("{path}: {error}")]
     Io {

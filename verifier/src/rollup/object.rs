@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::compute::cast;
+use arrow::compute::{BatchCoalescer, cast};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
@@ -31,9 +31,13 @@ pub struct Computed {
     pub withheld: u64,
 }
 
+/// Rows that are written at a time, however they come: pages end where a batch does.
+const WRITTEN_ROWS: usize = 8_192;
+
 /// Writes rows as they come.
 pub(super) struct ObjectWriter {
     schema: SchemaRef,
+    batches: BatchCoalescer,
     writer: ArrowWriter<Vec<u8>>,
     rows: u64,
 }
@@ -80,25 +84,37 @@ impl ObjectWriter {
             ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
         let writer = ArrowWriter::try_new_with_options(Vec::new(), Arc::clone(&schema), options);
         let writer = writer.map_err(|error| RollupError::Engine(error.to_string()))?;
-        Ok(Self { schema, writer, rows: 0 })
+        let batches = BatchCoalescer::new(Arc::clone(&schema), WRITTEN_ROWS);
+        Ok(Self { schema, batches, writer, rows: 0 })
     }
 
-    pub(super) fn push(&mut self, batch: &RecordBatch) -> Result<(), RollupError> {
-        let failed = |error: &dyn ToString| RollupError::Engine(error.to_string());
+    pub(super) fn push(&mut self, batch: RecordBatch) -> Result<(), RollupError> {
         let columns = batch.columns().iter().zip(self.schema.fields());
         let columns = columns.map(|(column, field)| cast(column, field.data_type()));
-        let columns = columns.collect::<Result<Vec<_>, _>>().map_err(|error| failed(&error))?;
-        let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns);
-        let batch = batch.map_err(|error| failed(&error))?;
+        let columns = columns.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+        let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(failed)?;
         self.rows = self.rows.saturating_add(u64::try_from(batch.num_rows()).unwrap_or(u64::MAX));
-        self.writer.write(&batch).map_err(|error| failed(&error))
+        self.batches.push_batch(batch).map_err(failed)?;
+        self.write()
     }
 
-    pub(super) fn finish(self, withheld: u64) -> Result<Computed, RollupError> {
-        let object = self.writer.into_inner();
-        let object = object.map_err(|error| RollupError::Engine(error.to_string()))?;
+    fn write(&mut self) -> Result<(), RollupError> {
+        while let Some(batch) = self.batches.next_completed_batch() {
+            self.writer.write(&batch).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(mut self, withheld: u64) -> Result<Computed, RollupError> {
+        self.batches.finish_buffered_batch().map_err(failed)?;
+        self.write()?;
+        let object = self.writer.into_inner().map_err(failed)?;
         Ok(Computed { object, rows: self.rows, withheld })
     }
+}
+
+fn failed(error: impl ToString) -> RollupError {
+    RollupError::Engine(error.to_string())
 }
 
 /// The type that a column of a rollup has in its file, whatever the engine made of it.

@@ -51,7 +51,7 @@ fn sections(page: &mut String, report: &Report, given: Inputs<'_>) -> fmt::Resul
     verdict(page, report)?;
     writeln!(page, "</header>\n<main>")?;
     scope(page, report, given.archive)?;
-    inputs(page, report, given.trust_sha256)?;
+    inputs(page, report, given)?;
     timeline::section(page, report)?;
     findings::section(page, &report.findings)?;
     signers::section(page, report)?;
@@ -162,7 +162,7 @@ fn asked(page: &mut String, policy: &Policy) -> fmt::Result {
     writeln!(page, "</tbody></table>")
 }
 
-fn inputs(page: &mut String, report: &Report, trust_sha256: &str) -> fmt::Result {
+fn inputs(page: &mut String, report: &Report, given: Inputs<'_>) -> fmt::Result {
     writeln!(
         page,
         "<h2>Inputs</h2>\n<p>Compare these digests with other auditors' and with your own \
@@ -178,7 +178,11 @@ fn inputs(page: &mut String, report: &Report, trust_sha256: &str) -> fmt::Result
             e(digest)
         )
     };
-    row(page, "trust file", "SHA-256", &trust_sha256)?;
+    row(page, "trust file", "SHA-256", &given.trust_sha256)?;
+    for part in given.parts {
+        let name = format!("{}, {} chunks that another run has checked", part.name(), part.chunks);
+        row(page, &name, "SHA-256", &part.sha256)?;
+    }
     if let Some(checkpoint) = &report.checkpoint {
         row(page, &checkpoint.name, "SHA-256", &checkpoint.sha256)?;
     }

@@ -1,9 +1,11 @@
 //! Drives [`ledger::verify::Audit`]: fetches what it asks for, and checks chunks in parallel.
 
+mod shard;
+
 use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Scope, available_parallelism};
 
 use bytes::Bytes;
@@ -14,10 +16,13 @@ use ledger::verify::{Audit, Check, ChunkCheck, ChunkOutcome, Depth, Finding, Nee
 use ledger::verify::{Policy, Report, Trust};
 
 use crate::ids::{IdFile, Ids};
+use crate::part::Parts;
 use crate::room::{OBJECTS, Share};
 use crate::rows::{self, RowsError};
 use crate::state::{ResumeError, StateDirectory, Unkept};
 use crate::store::{ArchiveSource, OBJECT_BYTES_MAX, SMALL_BYTES_MAX, SourceError};
+
+pub use shard::{ShardReport, check_shard};
 
 /// Small objects that are fetched at a time: a store far away answers each of them late.
 const READERS: usize = 16;
@@ -44,7 +49,7 @@ enum Answer {
     Listing(Result<Vec<String>, SourceError>),
     /// Behind the room that it takes, where it is large: what is named last is dropped first.
     Object(Option<Share<'static>>, Artefact, Result<Option<Vec<u8>>, SourceError>),
-    Chunk(usize, ChunkOutcome),
+    Chunk(usize, Arc<ChunkManifest>, ChunkOutcome),
     Unreadable(Need, SourceError),
 }
 
@@ -53,8 +58,22 @@ pub fn verify<S>(source: &S, trust: Trust, policy: Policy, progress: &dyn Progre
 where
     S: ArchiveSource + Sync,
 {
+    verify_by_parts(source, trust, policy, &Parts::default(), progress)
+}
+
+/// The same, where some chunks were checked before: they are not read again.
+pub fn verify_by_parts<S>(
+    source: &S,
+    trust: Trust,
+    policy: Policy,
+    parts: &Parts,
+    progress: &dyn Progress,
+) -> Report
+where
+    S: ArchiveSource + Sync,
+{
     let mut audit = Audit::new(trust, policy);
-    run(source, &mut audit, progress);
+    run_by_parts(source, &mut audit, parts, progress);
     audit.finish()
 }
 
@@ -65,12 +84,13 @@ pub fn verify_from<S>(
     trust: Trust,
     policy: Policy,
     directory: &StateDirectory,
+    parts: &Parts,
     progress: &dyn Progress,
 ) -> Result<Report, ResumeError>
 where
     S: ArchiveSource + Sync,
 {
-    let (audit, kept) = run_from(source, trust, policy, directory, progress)?;
+    let (audit, kept) = run_from(source, trust, policy, directory, parts, progress)?;
     let report = audit.finish();
     match kept {
         Ok(()) => Ok(report),
@@ -83,10 +103,17 @@ pub(crate) fn run<S>(source: &S, audit: &mut Audit, progress: &dyn Progress)
 where
     S: ArchiveSource + Sync,
 {
-    let mut ids = Ids::default();
-    drive(source, audit, &mut ids, progress);
+    run_by_parts(source, audit, &Parts::default(), progress);
+}
+
+fn run_by_parts<S>(source: &S, audit: &mut Audit, parts: &Parts, progress: &dyn Progress)
+where
+    S: ArchiveSource + Sync,
+{
+    let mut whole = Whole { ids: Ids::default(), progress };
+    drive(source, audit, parts, &mut whole, progress);
     // There is no directory to keep files of ids in.
-    let _ = tell(audit, ids);
+    let _ = tell(audit, whole.ids);
 }
 
 /// The same for one that goes on from the state in a directory, and is kept there; or why it could not be.
@@ -95,14 +122,16 @@ pub(crate) fn run_from<S>(
     trust: Trust,
     policy: Policy,
     directory: &StateDirectory,
+    parts: &Parts,
     progress: &dyn Progress,
 ) -> Result<(Audit, Result<(), Unkept>), ResumeError>
 where
     S: ArchiveSource + Sync,
 {
-    let (mut audit, mut ids) = directory.audit(trust, policy)?;
-    drive(source, &mut audit, &mut ids, progress);
-    let files = tell(&mut audit, ids);
+    let (mut audit, ids) = directory.audit(trust, policy)?;
+    let mut whole = Whole { ids, progress };
+    drive(source, &mut audit, parts, &mut whole, progress);
+    let files = tell(&mut audit, whole.ids);
     let kept = match (files, audit.state()) {
         (Some(files), Some(state)) => directory.keep(&state, &files),
         (None, _) | (_, None) => Ok(()),
@@ -119,23 +148,54 @@ fn tell(audit: &mut Audit, ids: Ids) -> Option<Vec<IdFile>> {
         .ok()
 }
 
-/// Brings the audit everything that it needs.
-fn drive<S>(source: &S, audit: &mut Audit, ids: &mut Ids, progress: &dyn Progress)
-where
+/// Takes what was fetched and checked to where it belongs.
+trait Sink {
+    /// Whether something is to be fetched at all.
+    fn wants(&mut self, audit: &Audit, need: &Need) -> bool;
+
+    /// Takes the answer to a need.
+    fn take(&mut self, audit: &mut Audit, answer: Answer);
+}
+
+/// All of it goes to the audit, and event ids beside it.
+struct Whole<'a> {
+    ids: Ids,
+    progress: &'a dyn Progress,
+}
+
+impl Sink for Whole<'_> {
+    fn wants(&mut self, _audit: &Audit, _need: &Need) -> bool {
+        true
+    }
+
+    fn take(&mut self, audit: &mut Audit, answer: Answer) {
+        take(audit, answer, self.progress);
+        self.ids.keep(audit.take_ids());
+    }
+}
+
+/// Brings the audit everything that it needs, or what a sink wants of that.
+fn drive<S>(
+    source: &S,
+    audit: &mut Audit,
+    parts: &Parts,
+    sink: &mut dyn Sink,
+    progress: &dyn Progress,
+) where
     S: ArchiveSource + Sync,
 {
     let checkers = available_parallelism().map_or(1, NonZero::get);
     thread::scope(|scope| {
         let (give, answers) = mpsc::channel();
-        let mut chunks = Workers::start(scope, source, checkers, &give);
+        let mut chunks = Workers::start(scope, source, parts, checkers, &give);
         // One waits for whichever checker is done first.
         chunks.most = checkers.saturating_add(1);
-        let mut objects = Workers::start(scope, source, READERS, &give);
+        let mut objects = Workers::start(scope, source, parts, READERS, &give);
         drop(give);
         let mut held = None;
         loop {
             while progress.go_on()
-                && let Some(need) = held.take().or_else(|| audit.need())
+                && let Some(need) = held.take().or_else(|| wanted(audit, sink))
             {
                 let workers = if is_large(&need) { &mut chunks } else { &mut objects };
                 if let Err(need) = workers.ask(need) {
@@ -149,14 +209,23 @@ where
             let Ok((large, answer)) = answers.recv() else { break };
             let workers = if large { &mut chunks } else { &mut objects };
             workers.busy = workers.busy.saturating_sub(1);
-            take(audit, answer, progress);
-            ids.keep(audit.take_ids());
+            sink.take(audit, answer);
         }
     });
     if let Some(hour) = audit.last_hour() {
         let lock = source.lock(&Artefact::HourNote(hour).to_string());
         // What keeps the store from saying so is no finding: it is not known then.
         audit.locked(lock.unwrap_or_default());
+    }
+}
+
+/// The next need that a sink wants.
+fn wanted(audit: &mut Audit, sink: &mut dyn Sink) -> Option<Need> {
+    loop {
+        let need = audit.need()?;
+        if sink.wants(audit, &need) {
+            return Some(need);
+        }
     }
 }
 
@@ -177,18 +246,19 @@ impl Workers {
     fn start<'scope, S: ArchiveSource + Sync>(
         scope: &'scope Scope<'scope, '_>,
         source: &'scope S,
+        parts: &'scope Parts,
         count: usize,
         give: &Sender<(bool, Answer)>,
     ) -> Self {
         let (needs, waiting) = mpsc::channel();
-        let waiting = std::sync::Arc::new(Mutex::new(waiting));
+        let waiting = Arc::new(Mutex::new(waiting));
         for _ in 0..count {
-            let (waiting, give) = (std::sync::Arc::clone(&waiting), give.clone());
+            let (waiting, give) = (Arc::clone(&waiting), give.clone());
             scope.spawn(move || {
                 while let Some(need) = next(&waiting) {
                     let large = is_large(&need);
                     // Where nobody takes answers any more, there is nothing left to do.
-                    if give.send((large, guarded(source, need))).is_err() {
+                    if give.send((large, guarded(source, parts, need))).is_err() {
                         break;
                     }
                 }
@@ -213,9 +283,9 @@ fn next(waiting: &Mutex<Receiver<Need>>) -> Option<Need> {
 }
 
 /// The answer to a need. A bug in what checks it is no verdict: then the need was not met.
-fn guarded<S: ArchiveSource>(source: &S, need: Need) -> Answer {
+fn guarded<S: ArchiveSource>(source: &S, parts: &Parts, need: Need) -> Answer {
     let again = need.clone();
-    catch_unwind(AssertUnwindSafe(|| answer(source, need))).unwrap_or_else(|_| {
+    catch_unwind(AssertUnwindSafe(|| answer(source, parts, need))).unwrap_or_else(|_| {
         let key = match &again {
             Need::Listing => String::new(),
             Need::Object(artefact) => artefact.to_string(),
@@ -233,7 +303,7 @@ fn take(audit: &mut Audit, answer: Answer, progress: &dyn Progress) {
         Answer::Object(_share, artefact, Ok(bytes)) => audit.object(&artefact, bytes.as_deref()),
         Answer::Object(_, artefact, Err(error)) => audit.unreadable(&Need::Object(artefact), error),
         Answer::Unreadable(need, error) => audit.unreadable(&need, error),
-        Answer::Chunk(index, outcome) => {
+        Answer::Chunk(index, _manifest, outcome) => {
             let events = outcome.rows;
             audit.chunk(index, outcome);
             progress.chunk(events, audit.total(), audit.extent().1);
@@ -241,30 +311,45 @@ fn take(audit: &mut Audit, answer: Answer, progress: &dyn Progress) {
     }
 }
 
-fn answer<S: ArchiveSource>(source: &S, need: Need) -> Answer {
+fn answer<S: ArchiveSource>(source: &S, parts: &Parts, need: Need) -> Answer {
     match need {
         Need::Listing => Answer::Listing(source.list()),
         Need::Object(artefact) => {
             let (share, bytes) = object(source, &artefact);
             Answer::Object(share, artefact, bytes)
         }
-        Need::Chunk { index, manifest, depth } => match chunk_object(source, &manifest) {
-            Err(error) => match larger(&manifest, &error) {
-                Some(finding) => Answer::Chunk(index, ChunkOutcome::broken(finding)),
-                None => Answer::Unreadable(Need::Chunk { index, manifest, depth }, error),
-            },
-            Ok(None) => {
-                let finding = Finding::new(Check::ObjectMissing, Place::chunk(&manifest));
-                Answer::Chunk(index, ChunkOutcome::broken(finding))
+        Need::Chunk { index, manifest, depth } => {
+            let known = match depth {
+                Depth::Whole | Depth::Again => parts.outcome(&manifest),
+                Depth::Keys => None,
+            };
+            match known.map_or_else(|| chunk(source, &manifest, depth), Ok) {
+                Ok(outcome) => Answer::Chunk(index, manifest, outcome),
+                Err(error) => Answer::Unreadable(Need::Chunk { index, manifest, depth }, error),
             }
-            Ok(Some((_share, object))) => {
-                let outcome = match depth {
-                    Depth::Whole | Depth::Again => check_chunk(&manifest, &object),
-                    Depth::Keys => check_keys(&manifest, &object),
-                };
-                Answer::Chunk(index, outcome)
-            }
+        }
+    }
+}
+
+/// What the object of a chunk comes to.
+fn chunk<S: ArchiveSource>(
+    source: &S,
+    manifest: &ChunkManifest,
+    depth: Depth,
+) -> Result<ChunkOutcome, SourceError> {
+    match chunk_object(source, manifest) {
+        Err(error) => match larger(manifest, &error) {
+            Some(finding) => Ok(ChunkOutcome::broken(finding)),
+            None => Err(error),
         },
+        Ok(None) => {
+            let finding = Finding::new(Check::ObjectMissing, Place::chunk(manifest));
+            Ok(ChunkOutcome::broken(finding))
+        }
+        Ok(Some((_share, object))) => Ok(match depth {
+            Depth::Whole | Depth::Again => check_chunk(manifest, &object),
+            Depth::Keys => check_keys(manifest, &object),
+        }),
     }
 }
 

@@ -1,0 +1,5 @@
+//! See [`verifier::rollup::cluster`].
+
+fn main() -> std::process::ExitCode {
+    verifier::rollup::cluster::run()
+}
