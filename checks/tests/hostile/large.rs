@@ -4,6 +4,7 @@
 //! that are full. The limit is a cgroup's, which counts what is resident; where none can be made, one of the data segment.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -47,7 +48,8 @@ fn payloads(worker: &mut Worker, random: &mut Random, at: Micros) -> Vec<Vec<u8>
         let mut text = String::with_capacity(TEXT);
         while text.len() < TEXT {
             let bits = random.bits();
-            text.extend((0..10).map(|at| char::from(letters[(bits >> (6 * at)) as usize & 63])));
+            let letter = |at: u32| letters[usize::try_from((bits >> (6 * at)) & 63).unwrap()];
+            text.extend((0..10).map(|at| char::from(letter(at))));
         }
         event["context"] = json!({ "text": text });
         event.to_string().into_bytes()
@@ -214,10 +216,12 @@ fn row_52_gigabytes_are_verified_in_a_quarter_of_one() {
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains(&format!("checked     {events} events")), "{text}");
     let kind = if cgroup.is_some() { "a cgroup" } else { "ulimit" };
-    println!(
-        "2.4 row 52: {name} of objects, {events} events, proven in 256 MiB ({kind}) in {:.0} s",
-        began.elapsed().as_secs_f64()
-    );
+    let seconds = began.elapsed().as_secs_f64();
+    writeln!(
+        std::io::stdout(),
+        "2.4 row 52: {name} of objects, {events} events, proven in 256 MiB ({kind}) in {seconds:.0} s"
+    )
+    .unwrap();
     // The verdict is the same, too, where there is something to be found, at the very end.
     let mut object = fs::read(&last).unwrap();
     let middle = object.len() / 2;

@@ -12,6 +12,7 @@ use archiver::rollup::{Rolled, Rolling};
 use checks::bin_path::tally;
 use checks::forge::Archive;
 use checks::service::free_address;
+use ledger::rollup::Definition;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
 use verifier::rollup::cluster::{Cluster, ClusterSettings, Link};
@@ -29,7 +30,7 @@ impl Node {
             .args(arguments)
             .args(more)
             .stdout(Stdio::null())
-            .stderr(Stdio::inherit())
+            .stderr(Stdio::null())
             .spawn();
         Self(child.unwrap())
     }
@@ -131,18 +132,33 @@ fn files(directory: &Path) -> usize {
     directory.read_dir().map_or(0, Iterator::count)
 }
 
+/// Two of them, the one with the deepest plan among them, where it is not about what is computed.
+fn two() -> Vec<Definition> {
+    let chosen = ["agent_health_daily", "llm_daily"];
+    definitions().iter().filter(|known| chosen.contains(&known.name.as_str())).cloned().collect()
+}
+
 async fn roll_up(world: &World, cluster: &Cluster, rebuild: bool) -> Result<Rolled, SealError> {
+    roll_up_by(&two(), world, cluster, rebuild).await
+}
+
+async fn roll_up_by(
+    definitions: &[Definition],
+    world: &World,
+    cluster: &Cluster,
+    rebuild: bool,
+) -> Result<Rolled, SealError> {
     let spill = tempfile::tempdir().unwrap();
     let engine = Engine::new(64 << 20, 2, spill.path()).unwrap();
     let computing = Computing::on(cluster, &engine, world.facts.path().to_owned());
-    let rolling = Rolling { definitions: definitions(), workspace: None, rebuild, computing };
+    let rolling = Rolling { definitions, workspace: None, rebuild, computing };
     world.roll_up_as(&rolling).await
 }
 
 /// One machine computes all of it again, and comes to the same bytes.
-async fn assert_same_here(world: &World, days: usize) {
+async fn assert_same_here(definitions: &[Definition], world: &World, days: usize) {
     let before = Archive::load(&world.archive()).unwrap();
-    let again = world.roll_up_with(2, true, &()).await.unwrap();
+    let again = world.roll_up_by(definitions, 2, true, &()).await.unwrap();
     assert!(again.days.is_empty(), "{:?}", again.days);
     assert_eq!(again.current, u64::try_from(days).unwrap());
     assert!(Archive::load(&world.archive()).unwrap() == before);
@@ -155,7 +171,7 @@ async fn row_50_a_cluster_comes_to_the_bytes_of_one_machine() {
     let mut world = days().await;
     let mut nodes = Nodes::start(&world.archive()).await;
     let cluster = nodes.cluster(60, 3);
-    let rolled = roll_up(&world, &cluster, false).await.unwrap();
+    let rolled = roll_up_by(definitions(), &world, &cluster, false).await.unwrap();
     assert!(rolled.days.len() > 40, "{rolled:?}");
     assert!(rolled.chunks > 0 && cluster.retries() == 0, "{rolled:?}");
     for (_, facts) in &nodes.executors {
@@ -165,11 +181,11 @@ async fn row_50_a_cluster_comes_to_the_bytes_of_one_machine() {
     world.clock.reach(at(50));
     world.work(5, at(-24)).await;
     world.seal(at(52)).await;
-    let later = roll_up(&world, &cluster, false).await.unwrap();
+    let later = roll_up_by(definitions(), &world, &cluster, false).await.unwrap();
     assert!(later.days.iter().any(|day| day.revision == 1), "{later:?}");
-    assert_same_here(&world, rolled.days.len() + new_days(&rolled, &later)).await;
+    assert_same_here(definitions(), &world, rolled.days.len() + new_days(&rolled, &later)).await;
     // And what one machine has computed, a cluster computes again.
-    let again = roll_up(&world, &cluster, true).await.unwrap();
+    let again = roll_up_by(definitions(), &world, &cluster, true).await.unwrap();
     assert!(again.days.is_empty(), "{:?}", again.days);
     // By the command, too.
     let url = format!("http://{}", nodes.address);
@@ -207,8 +223,8 @@ async fn row_50_an_executor_that_is_killed_halfway_makes_no_figure_wrong() {
     });
     let rolled = roll_up(&world, &cluster, false).await.unwrap();
     kill.await.unwrap();
-    assert!(rolled.days.len() > 40, "{rolled:?}");
-    assert_same_here(&world, rolled.days.len()).await;
+    assert!(rolled.days.len() > 10, "{rolled:?}");
+    assert_same_here(&two(), &world, rolled.days.len()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -229,7 +245,7 @@ async fn a_cluster_without_executors_is_given_up_and_nothing_is_written() {
     // With one that has come back, the next run does it all.
     nodes.add(&world.archive()).await;
     let rolled = roll_up(&world, &nodes.cluster(60, 3), false).await.unwrap();
-    assert_same_here(&world, rolled.days.len()).await;
+    assert_same_here(&two(), &world, rolled.days.len()).await;
     // Without a scheduler it is told at once.
     nodes.scheduler.kill();
     let gone = roll_up(&world, &nodes.cluster(3, 1), true).await;
@@ -306,8 +322,8 @@ async fn by_certificates_alone() {
     let (link, arguments) = certificates(directory.path());
     let nodes = Nodes::start_by(&world.archive(), link, arguments).await;
     let rolled = roll_up(&world, &nodes.cluster(60, 3), false).await.unwrap();
-    assert!(rolled.days.len() > 40);
-    assert_same_here(&world, rolled.days.len()).await;
+    assert!(rolled.days.len() > 10);
+    assert_same_here(&two(), &world, rolled.days.len()).await;
     // Without one, or with that of another authority, nobody is heard.
     let elsewhere = tempfile::tempdir().unwrap();
     for link in [Link::Loopback, certificates(elsewhere.path()).0] {
