@@ -50,8 +50,8 @@ impl<'a> Computing<'a> {
         }
     }
 
-    /// On a cluster; the first day of each rollup and workspace here as well, and where the bytes differ, nothing is
-    /// written.
+    /// On a cluster; the first day of each rollup and workspace, and the days of the first chunk that is new, here as
+    /// well: where they differ, nothing is written.
     #[cfg(feature = "distributed")]
     pub fn on(cluster: &'a Cluster, engine: &'a Engine, facts: PathBuf) -> Self {
         let compared = Mutex::default();
@@ -113,6 +113,20 @@ impl Archiver<'_> {
         if let Some(OnCluster { cluster, .. }) = &computing.cluster {
             let inputs = self.inputs(start, places)?;
             let days = cluster.days(&inputs).await.map_err(told)?;
+            // They are kept, and say which chunks a day is computed from: one of them is read here, too.
+            if let (Some(place), Some(found)) = (places.first(), days.first()) {
+                let file = self.facts(start, computing, place, rolled)?;
+                let here = match file.days {
+                    None => verifier::rollup::days(&file.path)?,
+                    days => days,
+                };
+                if here != *found {
+                    let object = inputs.first().map(|input| input.manifest.object.clone());
+                    let what = format!("the days of {}", object.unwrap_or_default());
+                    let differences = format!("{} -> {}", shown(found), shown(&here));
+                    return Err(RollupError::ClusterDiffers { what, differences }.into());
+                }
+            }
             rolled.chunks += u64::try_from(places.len()).unwrap_or(u64::MAX);
             return Ok(days);
         }
@@ -158,6 +172,12 @@ impl Archiver<'_> {
         };
         places.iter().map(input).collect()
     }
+}
+
+#[cfg(feature = "distributed")]
+fn shown(days: &Option<Vec<Day>>) -> String {
+    let Some(days) = days else { return "too many to tell".to_owned() };
+    days.iter().map(Day::to_string).collect::<Vec<_>>().join(" ")
 }
 
 /// In what a cluster's figures differ.

@@ -218,5 +218,7 @@ fn the_forge_knows_every_column_that_there_is() {
         let schema = reader.metadata().file_metadata().schema_descr_ptr();
         let names: Vec<_> = schema.columns().iter().map(|column| column.name()).collect();
         assert_eq!(names, COLUMNS, "{key}");
+        // Findings that are kept in parts name columns, and are read back by their names.
+        assert!(names.iter().all(|name| ledger::columns::named(name).is_some()), "{key}");
     }
 }

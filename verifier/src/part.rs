@@ -267,12 +267,19 @@ impl Parts {
         &self.inputs
     }
 
+    /// Whether a part holds what a chunk came to.
+    pub(crate) fn holds(&self, manifest: &ChunkManifest) -> bool {
+        self.line(manifest).is_some()
+    }
+
+    fn line(&self, manifest: &ChunkManifest) -> Option<Line> {
+        // Most verifications have no part, and no use for the name.
+        if self.lines.is_empty() { None } else { self.lines.get(&name_of(manifest)).copied() }
+    }
+
     /// What a chunk came to; `None` where no part holds that.
     pub(crate) fn outcome(&self, manifest: &ChunkManifest) -> Option<ChunkOutcome> {
-        if self.lines.is_empty() {
-            return None;
-        }
-        let Line { file, at, bytes } = *self.lines.get(&name_of(manifest))?;
+        let Line { file, at, bytes } = self.line(manifest)?;
         let mut line = vec![0; bytes];
         let mut file = self.files.get(file)?.lock().unwrap_or_else(PoisonError::into_inner);
         file.seek(SeekFrom::Start(at)).ok()?;

@@ -94,6 +94,28 @@ pub struct Chunk {
 }
 
 impl Chunk {
+    /// A chunk whose manifest says no more than which workspace and hour it is of.
+    pub fn new(origin: &Origin, workspace: &Workspace, hour: Hour, rows: Vec<OwnedRow>) -> Self {
+        let manifest = ChunkManifest {
+            origin: origin.clone(),
+            workspace: workspace.clone(),
+            hour,
+            part: 0,
+            first_seq: Seq::FIRST,
+            last_seq: Seq::FIRST,
+            prev_link: Digest::ZERO,
+            last_link: Digest::ZERO,
+            root: Digest::ZERO,
+            first_recorded_at: hour.start(),
+            last_recorded_at: hour.start(),
+            prev_manifest: Digest::ZERO,
+            amends: Digest::ZERO,
+            object: String::new(),
+            digest: ObjectDigest::of(b""),
+        };
+        Self { manifest, rows, object: Vec::new() }
+    }
+
     /// The rows as an object.
     pub fn encode(&self) -> Vec<u8> {
         let rows: Vec<_> = self.rows.iter().map(OwnedRow::as_row).collect();

@@ -1,12 +1,11 @@
 //! Archives of random shape that an honest ledger could have made.
 #![expect(clippy::expect_used, reason = "a forge that cannot forge is a failed test")]
 
-use ledger::chunk::{ChunkManifest, ObjectDigest};
 use ledger::columns::{Derived, Row};
 use ledger::hash::Digest;
 use ledger::hour::HourNote;
 use ledger::key::SigningKey;
-use ledger::names::{Origin, Seq, Workspace};
+use ledger::names::{Origin, Workspace};
 use ledger::note::NoteSigner;
 use ledger::payload::{self, Rules};
 use ledger::submission::{Counter, Statement};
@@ -260,29 +259,7 @@ impl Desk {
                 None => chunks.push(vec![row]),
             }
         }
-        let chunk = |rows| Leaf::Chunk(Box::new(self.chunk(hour, rows)));
-        chunks.into_iter().map(chunk).collect()
-    }
-
-    /// A chunk whose manifest says no more than which workspace and hour it is of.
-    fn chunk(&self, hour: Hour, rows: Vec<OwnedRow>) -> Chunk {
-        let manifest = ChunkManifest {
-            origin: self.origin.clone(),
-            workspace: self.workspace.clone(),
-            hour,
-            part: 0,
-            first_seq: Seq::FIRST,
-            last_seq: Seq::FIRST,
-            prev_link: Digest::ZERO,
-            last_link: Digest::ZERO,
-            root: Digest::ZERO,
-            first_recorded_at: hour.start(),
-            last_recorded_at: hour.start(),
-            prev_manifest: Digest::ZERO,
-            amends: Digest::ZERO,
-            object: String::new(),
-            digest: ObjectDigest::of(b""),
-        };
-        Chunk { manifest, rows, object: Vec::new() }
+        let chunk = |rows| Chunk::new(&self.origin, &self.workspace, hour, rows);
+        chunks.into_iter().map(|rows| Leaf::Chunk(Box::new(chunk(rows)))).collect()
     }
 }

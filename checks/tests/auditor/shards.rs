@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use checks::forge::Archive;
 use ledger::names::Origin;
-use ledger::verify::{Policy, Report};
+use ledger::verify::{Policy, Report, Verdict};
 use tempfile::TempDir;
 use verifier::audit::{ShardReport, check_shard, verify_by_parts};
 use verifier::part::{PartWriter, Parts, Shard};
@@ -104,6 +104,19 @@ fn what_no_part_holds_is_checked_by_whoever_takes_them_together() {
     source.take();
     assert_eq!(together(&source, &honest, &strange), all);
     assert_eq!(u64::try_from(source.take().len()).unwrap(), all.chunks);
+}
+
+#[test]
+fn a_chunk_that_went_after_its_shard_was_checked_is_missed() {
+    let (honest, archives) = grown(6);
+    let directory = TempDir::new().unwrap();
+    let mut archive = archives.last().unwrap().clone();
+    let paths = parts(&archive, &honest, 2, directory.path());
+    let gone = archive.keys().find(|key| key.starts_with("events/")).unwrap().to_owned();
+    archive.0.remove(&gone);
+    let report = together(&Watched::new(archive.clone()), &honest, &paths);
+    assert_eq!(report.verdict, Verdict::Tampered);
+    assert_eq!(report, fresh(&archive, &honest));
 }
 
 #[test]

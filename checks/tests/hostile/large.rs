@@ -14,13 +14,13 @@ use checks::corpus::trust_file;
 use checks::forge::{Chunk, Content, Leaf, OwnedRow, Random};
 use checks::submission::Submission;
 use checks::worker::Worker;
-use ledger::chunk::{ChunkManifest, ObjectDigest};
+use ledger::chunk::ObjectDigest;
 use ledger::columns::{Derived, Row};
 use ledger::entry::genesis_link;
 use ledger::hash::Digest;
 use ledger::hour::{Heads, HourNote};
 use ledger::key::SigningKey;
-use ledger::names::{Origin, Seq, Workspace};
+use ledger::names::{Origin, Workspace};
 use ledger::note::NoteSigner;
 use ledger::payload::{self, Rules};
 use ledger::time::{Hour, Micros};
@@ -97,11 +97,7 @@ fn make(directory: &Path, bytes: u64) -> (u64, PathBuf) {
     while written < bytes {
         for part in 0..CHUNKS_AN_HOUR {
             let at = hour.start();
-            let mut chunk = Chunk {
-                manifest: empty(&origin, &workspace, hour),
-                rows: Vec::new(),
-                object: Vec::new(),
-            };
+            let mut chunk = Chunk::new(&origin, &workspace, hour, Vec::new());
             if seq == 0 {
                 chunk.rows.extend(rows(&worker.open_workspace(at), &mut seq, at));
             }
@@ -147,26 +143,6 @@ fn make(directory: &Path, bytes: u64) -> (u64, PathBuf) {
     };
     fs::write(directory.join("trust.toml"), trust_file(&trust)).unwrap();
     (seq, last)
-}
-
-fn empty(origin: &Origin, workspace: &Workspace, hour: Hour) -> ChunkManifest {
-    ChunkManifest {
-        origin: origin.clone(),
-        workspace: workspace.clone(),
-        hour,
-        part: 0,
-        first_seq: Seq::FIRST,
-        last_seq: Seq::FIRST,
-        prev_link: Digest::ZERO,
-        last_link: Digest::ZERO,
-        root: Digest::ZERO,
-        first_recorded_at: hour.start(),
-        last_recorded_at: hour.start(),
-        prev_manifest: Digest::ZERO,
-        amends: Digest::ZERO,
-        object: String::new(),
-        digest: ObjectDigest::of(b""),
-    }
 }
 
 /// A cgroup with that much memory, page cache and all, removed with this value.

@@ -292,6 +292,29 @@ async fn a_cluster_that_comes_to_other_figures_is_found_out() {
     assert!(Archive::load(&world.archive()).unwrap() == before);
 }
 
+/// Which days a chunk holds is remembered, and decides what is computed from it: that answer is compared, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_finds_other_days_in_a_chunk_is_found_out() {
+    let world = days().await;
+    let nodes = Nodes::start(&world.archive()).await;
+    let first = roll_up(&world, &nodes.cluster(60, 3), false).await.unwrap();
+    assert!(!first.days.is_empty());
+    for (_, facts) in &nodes.executors {
+        super::doctored::change(facts, "occurred_us", |at| at + ledger::time::HOUR * 24);
+    }
+    sqlx::query("DELETE FROM chunk_days").execute(&world.rig.pool).await.unwrap();
+    let differs = roll_up(&world, &nodes.cluster(60, 3), false).await;
+    let Err(SealError::Rollup(RollupError::ClusterDiffers { what, .. })) = &differs else {
+        panic!("{differs:?}");
+    };
+    assert!(what.starts_with("the days of events/"), "{what}");
+    let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM chunk_days")
+        .fetch_one(&world.rig.pool)
+        .await
+        .unwrap();
+    assert_eq!(kept, 0, "nothing of it is remembered");
+}
+
 /// An authority, and what it has signed for this machine, as files.
 fn certificates(directory: &Path) -> (Link, Vec<String>) {
     let mut params = CertificateParams::new(Vec::new()).unwrap();

@@ -25,6 +25,11 @@ impl Audit {
         self.findings.iter().chain(of_log).cloned().collect()
     }
 
+    /// Whether the store lists an object; as far as it is known: it may not have listed any.
+    pub fn may_be_there(&self, key: &str) -> bool {
+        self.unlisted || self.listed.contains(key)
+    }
+
     /// The chunks that are still to be asked for, in the order of the log.
     pub fn chunks_to_come(&self) -> impl Iterator<Item = &ChunkManifest> {
         self.queue.iter().filter_map(|need| match need {

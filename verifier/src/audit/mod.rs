@@ -110,7 +110,7 @@ fn run_by_parts<S>(source: &S, audit: &mut Audit, parts: &Parts, progress: &dyn 
 where
     S: ArchiveSource + Sync,
 {
-    let mut whole = Whole { ids: Ids::default(), progress };
+    let mut whole = Whole { ids: Ids::default(), parts, progress };
     drive(source, audit, parts, &mut whole, progress);
     // There is no directory to keep files of ids in.
     let _ = tell(audit, whole.ids);
@@ -129,7 +129,7 @@ where
     S: ArchiveSource + Sync,
 {
     let (mut audit, ids) = directory.audit(trust, policy)?;
-    let mut whole = Whole { ids, progress };
+    let mut whole = Whole { ids, parts, progress };
     drive(source, &mut audit, parts, &mut whole, progress);
     let files = tell(&mut audit, whole.ids);
     let kept = match (files, audit.state()) {
@@ -160,6 +160,7 @@ trait Sink {
 /// All of it goes to the audit, and event ids beside it.
 struct Whole<'a> {
     ids: Ids,
+    parts: &'a Parts,
     progress: &'a dyn Progress,
 }
 
@@ -169,6 +170,17 @@ impl Sink for Whole<'_> {
     }
 
     fn take(&mut self, audit: &mut Audit, answer: Answer) {
+        let answer = match answer {
+            // Whether a chunk that a part holds is still as it was then, nobody looks; that it is still there, the
+            // listing says.
+            Answer::Chunk(index, manifest, _)
+                if self.parts.holds(&manifest) && !audit.may_be_there(&manifest.object) =>
+            {
+                let finding = Finding::new(Check::ObjectMissing, Place::chunk(&manifest));
+                Answer::Chunk(index, manifest, ChunkOutcome::broken(finding))
+            }
+            answer => answer,
+        };
         take(audit, answer, self.progress);
         self.ids.keep(audit.take_ids());
     }

@@ -192,13 +192,7 @@ impl TableProvider for Events {
         let schema = project_schema(&self.schema(), projection)?;
         let all = || (0..facts::SCHEMA.fields().len()).collect();
         let columns = projection.cloned().unwrap_or_else(all);
-        let count = state.config().target_partitions().min(self.files.len()).max(1);
-        let mut files = vec![Vec::new(); count];
-        for (file, slot) in self.files.iter().zip((0..count).cycle()) {
-            if let Some(files) = files.get_mut(slot) {
-                files.push(file.clone());
-            }
-        }
+        let files = spread(self.files.clone(), state.config().target_partitions());
         let part = |files| -> Arc<dyn PartitionStream> {
             let (schema, columns) = (Arc::clone(&schema), columns.clone());
             Arc::new(Part { schema, columns, files, window: self.window })
@@ -225,31 +219,52 @@ impl PartitionStream for Part {
     }
 
     fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
-        // Columns come in the order of the file, and the time comes with them: it is what is filtered by.
-        let mut read = self.columns.clone();
-        read.push(OCCURRED);
-        read.sort_unstable();
-        read.dedup();
-        let place = |column: usize| read.iter().position(|read| *read == column);
-        let order: Vec<usize> = self.columns.iter().filter_map(|column| place(*column)).collect();
-        let occurred = place(OCCURRED).unwrap_or_default();
-        let (window, schema) = (self.window, Arc::clone(&self.schema));
+        let (window, columns) = (self.window, self.columns.clone());
+        let schema = Arc::clone(&self.schema);
         let batches = self.files.clone().into_iter().flat_map(move |path| {
-            let opened = facts::read(&path, &read, BATCH_ROWS);
-            let (batches, failed) = match opened {
+            let (batches, failed) = match occurred_in(&path, &columns, window) {
                 Ok(batches) => (Some(batches), None),
-                Err(error) => (None, Some(Err(DataFusionError::External(Box::new(error))))),
+                Err(error) => (None, Some(Err(error))),
             };
-            let batches = batches.into_iter().flatten().map(|batch| Ok(batch?));
-            failed.into_iter().chain(batches)
+            failed.into_iter().chain(batches.into_iter().flatten())
         });
-        let batches = batches.map(move |batch| take(&batch?, window, occurred, &order));
         Box::pin(RecordBatchStreamAdapter::new(schema, stream::iter(batches)))
     }
 }
 
+/// Hands out items over at most so many shares, none of them empty but where there is no item at all.
+pub(super) fn spread<T>(items: Vec<T>, shares: usize) -> Vec<Vec<T>> {
+    let count = shares.min(items.len()).max(1);
+    let mut spread: Vec<Vec<T>> = (0..count).map(|_| Vec::new()).collect();
+    for (item, slot) in items.into_iter().zip((0..count).cycle()) {
+        if let Some(share) = spread.get_mut(slot) {
+            share.push(item);
+        }
+    }
+    spread
+}
+
+/// The rows of a file of facts that occurred in time: these columns, in this order.
+pub(super) fn occurred_in(
+    path: &Path,
+    columns: &[usize],
+    window: (i64, i64),
+) -> Result<impl Iterator<Item = Result<RecordBatch, DataFusionError>> + use<>, DataFusionError> {
+    // Columns come in the order of the file, and the time comes with them: it is what is filtered by.
+    let mut read = columns.to_vec();
+    read.push(OCCURRED);
+    read.sort_unstable();
+    read.dedup();
+    let place = |column: usize| read.iter().position(|read| *read == column);
+    let order: Vec<usize> = columns.iter().filter_map(|column| place(*column)).collect();
+    let occurred = place(OCCURRED).unwrap_or_default();
+    let batches = facts::read(path, &read, BATCH_ROWS)
+        .map_err(|error| DataFusionError::External(Box::new(error)))?;
+    Ok(batches.map(move |batch| take(&batch?, window, occurred, &order)))
+}
+
 /// The rows of a batch that occurred in time, with the columns in order.
-pub(super) fn take(
+fn take(
     batch: &RecordBatch,
     (from, to): (i64, i64),
     occurred: usize,

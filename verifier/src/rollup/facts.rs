@@ -182,7 +182,7 @@ impl Days {
 
 /// The days of `occurred_at` of a file of facts, in order; `None` where they are too many to tell.
 #[cfg(feature = "distributed")]
-pub(super) fn days(path: &Path) -> Result<Option<Vec<Day>>, RollupError> {
+pub fn days(path: &Path) -> Result<Option<Vec<Day>>, RollupError> {
     use super::engine::{BATCH_ROWS, OCCURRED};
     let mut days = Days::default();
     for batch in read(path, &[OCCURRED], BATCH_ROWS)? {

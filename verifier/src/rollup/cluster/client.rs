@@ -114,10 +114,18 @@ impl Cluster {
                 days(&context, planned).await
             });
             let mut found = found.await?;
-            all.extend((0_i64..).zip(inputs).map(|(number, _)| {
-                // A chunk holds an event at least.
-                found.remove(&number).unwrap_or_default()
-            }));
+            for (number, input) in (0_i64..).zip(inputs) {
+                // A chunk holds an event at least, and each of its days once: what is read twice, or not, is no answer.
+                let days = found.remove(&number);
+                let days = days.filter(|days| {
+                    days.as_ref()
+                        .is_none_or(|days| !days.is_empty() && days.is_sorted_by(|a, b| a < b))
+                });
+                all.push(days.ok_or_else(|| RollupError::ClusterDiffers {
+                    what: format!("the days of {}", input.manifest.object),
+                    differences: "days that are missing, or stand there twice".to_owned(),
+                })?);
+            }
         }
         Ok(all)
     }

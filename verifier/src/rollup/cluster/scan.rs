@@ -29,8 +29,8 @@ use ledger::verify::ChunkCheck;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::Sender;
 
-use super::super::engine::{BATCH_ROWS, OCCURRED, period_batch, take};
-use super::super::{FactsFile, facts, write_facts};
+use super::super::engine::{occurred_in, period_batch, spread};
+use super::super::{FactsFile, RollupError, facts, write_facts};
 use crate::audit::chunk_object;
 use crate::store::ArchiveSource;
 
@@ -154,13 +154,7 @@ impl Table {
     /// It is a source that Ballista knows, and the reading an operator above it: a task is given its share of the
     /// partitions of known sources alone, and would read all of any other, each task once more.
     fn spread(&self) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
-        let count = self.partitions.min(self.chunks.len()).max(1);
-        let mut shares = vec![Vec::new(); count];
-        for (chunk, slot) in self.chunks.iter().zip((0..count).cycle()) {
-            if let Some(share) = shares.get_mut(slot) {
-                share.push(chunk);
-            }
-        }
+        let shares = spread(self.chunks.iter().collect(), self.partitions);
         let batch = |share: Vec<&Chunk>| {
             let numbers: Int64Array = share.iter().map(|chunk| Some(chunk.number)).collect();
             let notes: StringArray = share.iter().map(|chunk| Some(&*chunk.note)).collect();
@@ -341,15 +335,8 @@ impl Part {
         give: &dyn Fn(RecordBatch) -> bool,
     ) -> Result<bool, DataFusionError> {
         let file = self.reader.facts(chunk)?;
-        let mut read = self.columns.clone();
-        read.push(OCCURRED);
-        read.sort_unstable();
-        read.dedup();
-        let place = |column: usize| read.iter().position(|read| *read == column);
-        let order: Vec<usize> = self.columns.iter().filter_map(|column| place(*column)).collect();
-        let occurred = place(OCCURRED).unwrap_or_default();
-        for batch in facts::read(&file.path, &read, BATCH_ROWS).map_err(external)? {
-            if !give(take(&batch?, window, occurred, &order)?) {
+        for batch in occurred_in(&file.path, &self.columns, window)? {
+            if !give(batch?) {
                 return Ok(false);
             }
         }
@@ -402,8 +389,11 @@ impl Reader {
         // Whole or not there: other tasks, and a process that was killed, may be at the same chunk.
         let draft =
             tempfile::NamedTempFile::new_in(&self.facts).map_err(external)?.into_temp_path();
-        let facts =
-            write_facts(&manifest, &object, &draft).map_err(|error| wrong(error.to_string()))?;
+        let facts = write_facts(&manifest, &object, &draft).map_err(|error| match error {
+            RollupError::Rows { error, .. } => wrong(error.to_string()),
+            // This node's own disk is full, say: nothing is wrong with the archive.
+            error => external(error),
+        })?;
         draft.persist(&path).map_err(external)?;
         Ok(FactsFile { path, days: facts.days })
     }
