@@ -94,7 +94,7 @@ verifier-size: ## Count the crates of the verifier, and measure its release bina
 
 .PHONY: must-reject
 must-reject: ## Write the must-reject corpus and its index anew
-	cargo build --locked --quiet --workspace --bin tally-must-reject
+	cargo build --locked --quiet --workspace $(FEATURES) --bin tally-must-reject
 	"$(CARGO_TARGET_DIR)/debug/tally-must-reject"
 
 .PHONY: fmt

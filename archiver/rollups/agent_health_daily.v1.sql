@@ -14,15 +14,15 @@
 -- that are finished; a percentile is the nearest rank, and durations are cut off to whole milliseconds.
 WITH started AS (
     SELECT session_id, min(coalesce(actor_id, '')) AS actor_id, min(occurred_us) AS started_us
-    FROM events CROSS JOIN period
+    FROM period CROSS JOIN events
     WHERE event_type = 'agent_run_started' AND session_id IS NOT NULL
         AND occurred_us >= starts_us AND occurred_us < ends_us
     GROUP BY session_id
 ),
 finished AS (
     SELECT started.session_id AS session_id, min(events.occurred_us) AS finished_us
-    FROM events
-    INNER JOIN started ON started.session_id = events.session_id
+    FROM started
+    INNER JOIN events ON events.session_id = started.session_id
     WHERE events.event_type = 'agent_run_finished' AND events.occurred_us >= started.started_us
     GROUP BY started.session_id
 ),
@@ -30,9 +30,9 @@ outcomes AS (
     SELECT
         finished.session_id AS session_id,
         min(CASE WHEN events.success THEN 1 WHEN NOT events.success THEN 0 END) AS success
-    FROM events
-    INNER JOIN finished
-        ON finished.session_id = events.session_id AND finished.finished_us = events.occurred_us
+    FROM finished
+    INNER JOIN events
+        ON events.session_id = finished.session_id AND events.occurred_us = finished.finished_us
     WHERE events.event_type = 'agent_run_finished'
     GROUP BY finished.session_id
 ),
@@ -50,8 +50,8 @@ runs AS (
 ),
 steps AS (
     SELECT runs.actor_id AS actor_id, count(*) AS steps
-    FROM events
-    INNER JOIN runs ON runs.session_id = events.session_id
+    FROM runs
+    INNER JOIN events ON events.session_id = runs.session_id
     WHERE (events.event_type = 'llm_call' OR events.event_type = 'tool_call')
         AND events.occurred_us >= runs.started_us
         AND (runs.finished_us IS NULL OR events.occurred_us <= runs.finished_us)
@@ -99,8 +99,8 @@ SELECT
     CASE WHEN sums.finished > 0 THEN CAST(sums.duration_ms AS double) / CAST(sums.finished AS double) END
         AS duration_mean_ms,
     percentiles.duration_p90_ms AS duration_p90_ms
-FROM sums
+FROM period
+CROSS JOIN sums
 LEFT JOIN steps ON steps.actor_id = sums.actor_id
 LEFT JOIN percentiles ON percentiles.actor_id = sums.actor_id
-CROSS JOIN period
 ORDER BY actor_id

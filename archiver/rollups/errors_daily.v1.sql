@@ -17,8 +17,8 @@ SELECT
     CAST(count(CASE WHEN events.event_type = 'llm_call' OR events.event_type = 'tool_call' THEN 1 END) AS bigint)
         AS failed_calls,
     CAST(count(DISTINCT events.session_id) AS bigint) AS sessions
-FROM events
-CROSS JOIN period
+FROM period
+CROSS JOIN events
 WHERE events.error_type IS NOT NULL
     AND (events.event_type = 'error' OR events.event_type = 'llm_call' OR events.event_type = 'tool_call')
 GROUP BY period.day, events.error_type, coalesce(events.tool_name, ''), coalesce(events.model, '')

@@ -81,7 +81,7 @@ SELECT
     CAST(sums.priced_calls AS bigint) AS priced_calls,
     CASE WHEN sums.rough < 1e28
         THEN CAST(coalesce(sums.cost_input, 0) + coalesce(sums.cost_output, 0) AS decimal(38, 9)) END AS cost
-FROM sums
+FROM period
+CROSS JOIN sums
 LEFT JOIN percentiles ON percentiles.model = sums.model AND percentiles.provider = sums.provider
-CROSS JOIN period
 ORDER BY model, provider

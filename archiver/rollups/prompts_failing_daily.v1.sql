@@ -27,7 +27,7 @@ SELECT
     CAST(sums.failures AS bigint) AS failed_calls,
     CAST(sums.failures AS double) / CAST(sums.calls AS double) AS failure_rate,
     CAST(sums.models AS bigint) AS models
-FROM sums
-CROSS JOIN period
+FROM period
+CROSS JOIN sums
 WHERE sums.failures > 0
 ORDER BY prompt_hash

@@ -15,7 +15,7 @@ WITH calls AS (
         tool_name,
         status,
         latency_ms
-    FROM events CROSS JOIN period
+    FROM period CROSS JOIN events
     WHERE event_type = 'tool_call'
 ),
 latencies AS (
@@ -67,7 +67,7 @@ SELECT
     CAST(sums.timeouts AS double) / CAST(sums.calls AS double) AS timeout_rate,
     CASE WHEN sums.timed > 0 THEN CAST(sums.latency_ms AS double) / CAST(sums.timed AS double) END AS latency_mean_ms,
     percentiles.latency_p90_ms AS latency_p90_ms
-FROM sums
+FROM period
+CROSS JOIN sums
 LEFT JOIN percentiles ON percentiles.hour = sums.hour AND percentiles.tool_name = sums.tool_name
-CROSS JOIN period
 ORDER BY hour, tool_name

@@ -19,7 +19,7 @@ WITH calls AS (
         output_tokens,
         CAST(input_tokens AS decimal(19, 0)) * unit_cost_input AS cost_input,
         CAST(output_tokens AS decimal(19, 0)) * unit_cost_output AS cost_output
-    FROM events CROSS JOIN period
+    FROM period CROSS JOIN events
     WHERE event_type = 'llm_call'
 ),
 sums AS (
@@ -113,6 +113,6 @@ SELECT
     CASE WHEN compared.deviation > 0
             THEN abs((CAST(compared.cost AS double) - compared.mean) / compared.deviation) > 3
         WHEN compared.deviation = 0 THEN CAST(compared.cost AS double) <> compared.mean END AS is_anomaly
-FROM compared
-CROSS JOIN period
+FROM period
+CROSS JOIN compared
 ORDER BY day

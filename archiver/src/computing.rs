@@ -1,5 +1,6 @@
 //! Where rollups are computed: here, or on a cluster.
 
+use std::collections::BTreeMap;
 #[cfg(feature = "distributed")]
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -7,13 +8,15 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
+#[cfg(feature = "distributed")]
+use futures_util::future::join_all;
 use ledger::time::Day;
 use ledger::verify::ChunkCheck;
 #[cfg(feature = "distributed")]
 use verifier::rollup::cluster::{Cluster, Input};
 #[cfg(feature = "distributed")]
 use verifier::rollup::compare;
-use verifier::rollup::{Computed, Engine, FactsFile, RollupError, Task, write_facts};
+use verifier::rollup::{Computed, Engine, FactsFile, RollupError, Task, on_threads, write_facts};
 
 use crate::SealError;
 use crate::amend::{Place, manifest_of, wrong};
@@ -59,46 +62,95 @@ impl<'a> Computing<'a> {
     }
 }
 
+/// A day that is to be computed, and the chunks that it reads.
+pub(crate) type Due<'t> = (Task<'t>, Vec<&'t Place>);
+
+/// Jobs that a cluster is given at a time.
+#[cfg(feature = "distributed")]
+const JOBS_AT_A_TIME: usize = 4;
+
+impl Computing<'_> {
+    /// How many days are best computed at a time.
+    pub(crate) fn at_a_time(&self) -> usize {
+        #[cfg(feature = "distributed")]
+        if self.cluster.is_some() {
+            return JOBS_AT_A_TIME;
+        }
+        self.engine.at_a_time()
+    }
+}
+
 impl Archiver<'_> {
-    /// Computes a day from these chunks.
+    /// Computes some days, and gives what each comes to in their order. It is an error for all of them where a cluster
+    /// comes to other figures than this machine: none of what it computes is to be believed then.
     pub(crate) async fn compute(
         &self,
         start: &Start,
         computing: &Computing<'_>,
-        task: &Task<'_>,
-        places: &[&Place],
+        due: &[Due<'_>],
         rolled: &mut Rolled,
-    ) -> Result<Computed, SealError> {
+    ) -> Result<Vec<Result<Computed, SealError>>, SealError> {
         #[cfg(feature = "distributed")]
-        if let Some(OnCluster { cluster, compared }) = &computing.cluster {
-            let inputs = self.inputs(start, places)?;
-            let done = cluster.compute(task, &inputs).await.map_err(told)?;
-            let name = (task.workspace.to_string(), task.definition.name.to_string());
-            let is_first = compared.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
-            if is_first {
-                let here = self.compute_here(start, computing, task, places, rolled).await?;
-                if here.object != done.object {
-                    return Err(differs(task, done, here).into());
-                }
-            }
-            return Ok(done);
+        if let Some(on) = &computing.cluster {
+            return self.compute_there(start, computing, on, due, rolled).await;
         }
-        self.compute_here(start, computing, task, places, rolled).await
+        Ok(self.compute_here(start, computing, due, rolled))
     }
 
-    async fn compute_here(
+    #[cfg(feature = "distributed")]
+    async fn compute_there(
         &self,
         start: &Start,
         computing: &Computing<'_>,
-        task: &Task<'_>,
-        places: &[&Place],
+        on: &OnCluster<'_>,
+        due: &[Due<'_>],
         rolled: &mut Rolled,
-    ) -> Result<Computed, SealError> {
-        let mut facts = Vec::with_capacity(places.len());
-        for place in places {
-            facts.push(self.facts(start, computing, place, rolled)?);
+    ) -> Result<Vec<Result<Computed, SealError>>, SealError> {
+        let job = async |(task, places): &Due<'_>| {
+            let inputs = self.inputs(start, places)?;
+            on.cluster.compute(task, &inputs).await.map_err(told)
+        };
+        let all = join_all(due.iter().map(job)).await;
+        for (due, result) in due.iter().zip(&all) {
+            let Ok(done) = result else { continue };
+            let task = &due.0;
+            let name = (task.workspace.to_string(), task.definition.name.to_string());
+            let is_first = on.compared.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
+            if is_first {
+                let here = self.compute_here(start, computing, std::slice::from_ref(due), rolled);
+                for here in here {
+                    let here = here?;
+                    if here.object != done.object {
+                        return Err(differs(task, done.clone(), here).into());
+                    }
+                }
+            }
         }
-        Ok(computing.engine.compute(task, &facts).await?)
+        Ok(all)
+    }
+
+    fn compute_here(
+        &self,
+        start: &Start,
+        computing: &Computing<'_>,
+        due: &[Due<'_>],
+        rolled: &mut Rolled,
+    ) -> Vec<Result<Computed, SealError>> {
+        let mut tasks = Vec::with_capacity(due.len());
+        let mut failed = BTreeMap::new();
+        for (at, (task, places)) in due.iter().enumerate() {
+            let facts = self.facts(start, computing, places, rolled).into_iter();
+            match facts.collect::<Result<Vec<_>, _>>() {
+                Ok(facts) => tasks.push((task.clone(), facts)),
+                Err(error) => drop(failed.insert(at, error)),
+            }
+        }
+        let mut computed = computing.engine.compute_all(&tasks).into_iter();
+        let results = (0..due.len()).map(|at| match failed.remove(&at) {
+            Some(error) => Some(Err(error)),
+            None => computed.next().map(|computed| computed.map_err(SealError::from)),
+        });
+        results.map_while(|result| result).collect()
     }
 
     /// The days of `occurred_at` in each of these chunks, which are read for that; `None` where they are too many.
@@ -108,14 +160,16 @@ impl Archiver<'_> {
         computing: &Computing<'_>,
         places: &[&Place],
         rolled: &mut Rolled,
-    ) -> Result<Vec<Option<Vec<Day>>>, SealError> {
+    ) -> Result<Vec<Result<Option<Vec<Day>>, SealError>>, SealError> {
         #[cfg(feature = "distributed")]
         if let Some(OnCluster { cluster, .. }) = &computing.cluster {
             let inputs = self.inputs(start, places)?;
             let days = cluster.days(&inputs).await.map_err(told)?;
             // They are kept, and say which chunks a day is computed from: one of them is read here, too.
-            if let (Some(place), Some(found)) = (places.first(), days.first()) {
-                let file = self.facts(start, computing, place, rolled)?;
+            let first = places.get(..1).unwrap_or_default();
+            let here = self.facts(start, computing, first, rolled);
+            if let (Some(file), Some(found)) = (here.into_iter().next(), days.first()) {
+                let file = file?;
                 let here = match file.days {
                     None => verifier::rollup::days(&file.path)?,
                     days => days,
@@ -128,23 +182,41 @@ impl Archiver<'_> {
                 }
             }
             rolled.chunks += u64::try_from(places.len()).unwrap_or(u64::MAX);
-            return Ok(days);
+            return Ok(days.into_iter().map(Ok).collect());
         }
-        let days = |place: &&Place| Ok(self.facts(start, computing, place, rolled)?.days);
-        places.iter().map(days).collect()
+        let facts = self.facts(start, computing, places, rolled);
+        Ok(facts.into_iter().map(|file| Ok(file?.days)).collect())
     }
 
-    /// What a chunk says of days: as it was read before, or from the archive.
+    /// What chunks say of days: as they were read before, or from the archive.
     fn facts(
         &self,
         start: &Start,
         computing: &Computing<'_>,
-        place: &Place,
+        places: &[&Place],
         rolled: &mut Rolled,
-    ) -> Result<FactsFile, SealError> {
+    ) -> Vec<Result<FactsFile, SealError>> {
+        let read = on_threads(places, computing.engine.partitions(), |place| {
+            self.facts_of(start, computing, place)
+        });
+        let each = read.into_iter().map(|read| {
+            let (file, is_new) = read?;
+            rolled.chunks += u64::from(is_new);
+            Ok(file)
+        });
+        each.collect()
+    }
+
+    /// The facts of one chunk, and whether it was read from the archive.
+    fn facts_of(
+        &self,
+        start: &Start,
+        computing: &Computing<'_>,
+        place: &Place,
+    ) -> Result<(FactsFile, bool), SealError> {
         let path = computing.facts.join(format!("{}.parquet", place.note));
         if path.exists() {
-            return Ok(FactsFile { path, days: None });
+            return Ok((FactsFile { path, days: None }, false));
         }
         let manifest =
             manifest_of(self.vault, start.line.at(place.log_index), &self.origin, place)?;
@@ -153,13 +225,12 @@ impl Archiver<'_> {
             let problem = outcome.findings.first().map(ToString::to_string);
             return Err(wrong(&manifest.object, problem.unwrap_or_default()).into());
         }
-        rolled.chunks += 1;
         // Whole or not there: a file that a run left half written is none.
         let draft = computing.facts.join(format!("{}.new", place.note));
         let facts = write_facts(&manifest, &object, &draft)?;
         let moved = std::fs::rename(&draft, &path);
         moved.map_err(|error| RollupError::Io { path: path.display().to_string(), error })?;
-        Ok(FactsFile { path, days: facts.days })
+        Ok((FactsFile { path, days: facts.days }, true))
     }
 
     /// Chunks as a cluster is told of them: by their manifests, which were compared with the log.

@@ -17,6 +17,7 @@ pub mod cli;
 pub mod computing;
 pub mod config;
 pub mod daemon;
+mod due;
 pub mod erase;
 pub mod erasure;
 mod error;

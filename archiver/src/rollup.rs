@@ -1,7 +1,7 @@
 //! Rolling up: the order of its effects, and nothing else (docs/spec/rollups.md).
 //!
 //! 1. **Lock** and **recover**, as for sealing.
-//! 2. For each workspace:
+//! 2. For some workspaces at a time:
 //!    1. each chunk that is new is **read** from the archive, and compared with its manifest, and that with the log:
 //!       what it holds of a day is kept as facts, beside; which days these are, the database remembers;
 //!    2. a day is **due** where it is over in the sealed log, with the days that its definition reads behind it, and
@@ -20,18 +20,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use ledger::chunk::ObjectDigest;
-use ledger::hash::Digest;
 use ledger::layout::Artefact;
 use ledger::names::{RollupName, Workspace};
 use ledger::rollup::{Definition, RollupManifest};
 use ledger::time::Day;
-use sqlx::{PgConnection, Row as _};
+use sqlx::PgConnection;
 use verifier::rollup::{Computed, Differences, Task, compare, engine_name};
 
 use crate::amend::Place;
-use crate::computing::Computing;
+use crate::computing::{Computing, Due};
+use crate::due::{Chunks, DueDay, Newest, due_days, first_day, keep_days, key};
 use crate::publish::Batch;
-use crate::records::{bytes, decoded};
 use crate::recover::Start;
 use crate::seal::Archiver;
 use crate::step::Step;
@@ -41,12 +40,11 @@ use crate::{Disagreement, SealError};
 /// Leaves that one checkpoint covers: so much is done anew at most where a run dies.
 const BATCH_LEAVES: usize = 64;
 
+/// Chunks of so many are held at a time, where they are of several workspaces.
+const CHUNKS_AT_A_TIME: usize = 10_000;
+
 /// New chunks whose days are remembered at a time: so many are read anew at most where a run dies.
 const READ_AT_A_TIME: usize = 256;
-
-/// How many days before the ledger's first hour a day may lie: events come late, but a date that is made up must not
-/// fill the log.
-const EARLY_DAYS: u16 = 31;
 
 /// What is to be rolled up, and by what means.
 #[derive(Debug)]
@@ -105,28 +103,6 @@ pub struct Rolled {
     pub recovered: u64,
 }
 
-/// A chunk with what is known of its days.
-struct Known {
-    place: Place,
-    days: Option<Vec<Day>>,
-}
-
-impl Known {
-    fn may_hold(&self, (from, to): (Day, Day)) -> bool {
-        let Some(days) = &self.days else { return true };
-        let at = days.partition_point(|day| *day < from);
-        days.get(at).is_some_and(|day| *day <= to)
-    }
-}
-
-/// The newest revision of a day.
-struct Newest {
-    revision: u32,
-    inputs_root: Digest,
-    sql_sha256: Digest,
-    object: String,
-}
-
 impl Archiver<'_> {
     /// Rolls up every day that is due.
     pub async fn roll_up(&self, rolling: &Rolling<'_>) -> Result<Rolled, SealError> {
@@ -134,63 +110,70 @@ impl Archiver<'_> {
         self.remove_drafts(&mut conn).await?;
         let mut rolled = Rolled { recovered: start.recovered, ..Rolled::default() };
         let workspaces: Vec<_> = start.state.tails().map(|(name, _)| name.clone()).collect();
-        let first = first_day(&mut conn).await?;
         let of = |name: &Workspace| rolling.workspace.as_ref().is_none_or(|only| only == name);
-        for workspace in workspaces.iter().filter(|name| of(name)) {
-            self.roll_up_workspace(&mut conn, &mut start, rolling, workspace, first, &mut rolled)
-                .await?;
+        let (mut some, mut failed) = (Vec::new(), None);
+        for workspace in workspaces.into_iter().filter(of) {
+            some.push(Chunks::of(&mut conn, workspace).await?);
+            // Small workspaces go together, so that no core waits; of large ones no more are held than must be.
+            if some.iter().map(|chunks| chunks.places.len()).sum::<usize>() >= CHUNKS_AT_A_TIME {
+                let some = std::mem::take(&mut some);
+                self.roll_up_some(&mut conn, &mut start, rolling, some, &mut rolled, &mut failed)
+                    .await?;
+            }
         }
+        self.roll_up_some(&mut conn, &mut start, rolling, some, &mut rolled, &mut failed).await?;
         rolled.log_size = start.log.size();
-        Ok(rolled)
+        failed.map_or(Ok(rolled), Err)
     }
 
-    async fn roll_up_workspace(
+    /// Rolls up what is due of some workspaces. What is wrong with a chunk or a day keeps no other workspace, and no
+    /// other day, from its figures: the first such error comes to `failed`.
+    async fn roll_up_some(
         &self,
         conn: &mut PgConnection,
         start: &mut Start,
         rolling: &Rolling<'_>,
-        workspace: &Workspace,
-        first: Option<Day>,
+        mut workspaces: Vec<Chunks>,
         rolled: &mut Rolled,
+        failed: &mut Option<SealError>,
     ) -> Result<(), SealError> {
-        let (Some(first), Some((through, _))) = (first, start.state.last_hour()) else {
-            return Ok(());
-        };
-        let chunks = self.chunks(conn, start, rolling, workspace, rolled).await?;
-        let days: BTreeSet<Day> =
-            chunks.iter().flat_map(|c| c.days.iter().flatten()).copied().collect();
+        let Some(first) = first_day(conn).await? else { return Ok(()) };
+        self.read_new(conn, start, rolling, &mut workspaces, rolled, failed).await?;
+        let mut due = Vec::new();
+        let known: Vec<_> = workspaces.iter().map(|chunks| (chunks, chunks.known())).collect();
+        for (Chunks { workspace, .. }, known) in &known {
+            due.extend(due_days(conn, start, rolling, (workspace, known), first, rolled).await?);
+        }
         let mut batch = Batch::new(start);
-        for definition in rolling.definitions {
-            let newest = newest(conn, workspace, definition).await?;
-            for day in &days {
-                let is_over = definition.window(*day).1.end() <= through.end();
-                if *day < first.back(EARLY_DAYS) || !is_over {
-                    rolled.outside += 1;
-                    continue;
-                }
-                let inputs: Vec<&Known> =
-                    chunks.iter().filter(|chunk| chunk.may_hold(definition.window(*day))).collect();
-                let notes: Vec<Digest> = inputs.iter().map(|chunk| chunk.place.note).collect();
+        for some in due.chunks(rolling.computing.at_a_time()) {
+            let inputs: Vec<_> = some.iter().map(DueDay::inputs).collect();
+            let mut tasks: Vec<Due<'_>> = Vec::with_capacity(some.len());
+            for (day, (places, notes)) in some.iter().zip(&inputs) {
+                let DueDay { workspace, definition, day, .. } = day;
                 let task =
-                    Task { origin: &self.origin, workspace, day: *day, definition, inputs: &notes };
-                let before = newest.get(day);
-                if let Some(before) = before
-                    && before.sql_sha256 != definition.sha256
-                {
-                    return Err(changed(definition, before));
-                }
-                let is_current = before.is_some_and(|it| it.inputs_root == task.inputs_root());
-                if is_current && !rolling.rebuild {
-                    rolled.current += 1;
-                } else if inputs.iter().any(|chunk| chunk.place.pruned) {
-                    rolled.frozen += 1;
-                } else if let Some(done) = self
-                    .roll_up_day(conn, start, rolling, &task, &inputs, before, &mut batch, rolled)
-                    .await?
-                {
-                    rolled.days.push(done);
-                } else {
-                    rolled.current += 1;
+                    Task { origin: &self.origin, workspace, day: *day, definition, inputs: notes };
+                tasks.push((task, places.clone()));
+            }
+            let computed = self.compute(start, &rolling.computing, &tasks, rolled).await?;
+            for ((day, (task, _)), computed) in some.iter().zip(&tasks).zip(computed) {
+                let computed = match computed {
+                    Ok(computed) => computed,
+                    Err(error) if stands_alone(&error) => {
+                        failed.get_or_insert(error);
+                        continue;
+                    }
+                    Err(error) => {
+                        // What was computed before counts all the same.
+                        if !batch.is_empty() {
+                            self.publish(conn, start, batch).await?;
+                        }
+                        return Err(error);
+                    }
+                };
+                let before = day.before.as_ref();
+                match self.put_day(conn, task, computed, before, &mut batch).await? {
+                    Some(done) => rolled.days.push(done),
+                    None => rolled.current += 1,
                 }
                 if batch.len() >= BATCH_LEAVES {
                     let full = std::mem::replace(&mut batch, Batch::new(start));
@@ -205,26 +188,17 @@ impl Archiver<'_> {
         Ok(())
     }
 
-    /// Computes one day, writes its object and its manifest, and takes that up as a leaf. `None` where it comes to the
-    /// object that is logged already.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "they are what one day needs, and no type of their own"
-    )]
-    async fn roll_up_day(
+    /// Writes the object of a day and its manifest, and takes that up as a leaf. `None` where it is the object that is
+    /// logged already.
+    async fn put_day(
         &self,
         conn: &mut PgConnection,
-        start: &Start,
-        rolling: &Rolling<'_>,
         task: &Task<'_>,
-        inputs: &[&Known],
+        computed: Computed,
         before: Option<&Newest>,
         batch: &mut Batch,
-        rolled: &mut Rolled,
     ) -> Result<Option<RolledDay>, SealError> {
-        let places: Vec<&Place> = inputs.iter().map(|chunk| &chunk.place).collect();
-        let Computed { object, rows, withheld } =
-            self.compute(start, &rolling.computing, task, &places, rolled).await?;
+        let Computed { object, rows, withheld } = computed;
         let digest = ObjectDigest::of(&object);
         let revision = before.map_or(0, |before| before.revision.saturating_add(1));
         let definition = task.definition;
@@ -304,116 +278,47 @@ impl Archiver<'_> {
         Ok(())
     }
 
-    /// The chunks of a workspace in the order of the log, each with its days. Those that are new are read.
-    async fn chunks(
+    /// Reads the chunks that are new, and keeps their days. A workspace of which one cannot be read is left out.
+    async fn read_new(
         &self,
         conn: &mut PgConnection,
         start: &Start,
         rolling: &Rolling<'_>,
-        workspace: &Workspace,
+        workspaces: &mut Vec<Chunks>,
         rolled: &mut Rolled,
-    ) -> Result<Vec<Known>, SealError> {
-        let mut known = days_of_chunks(conn, workspace).await?;
-        let places = Place::every(conn, workspace).await?;
-        let key = |place: &Place| (place.range.first_seq.get(), place.erasure);
-        let is_new = |place: &&Place| !known.contains_key(&key(place)) && !place.pruned;
-        let new: Vec<&Place> = places.iter().filter(is_new).collect();
+        failed: &mut Option<SealError>,
+    ) -> Result<(), SealError> {
+        let (mut read, mut left_out) = (BTreeMap::new(), BTreeSet::new());
+        let new: Vec<&Place> = workspaces.iter().flat_map(Chunks::unread).collect();
         for some in new.chunks(READ_AT_A_TIME) {
             let days = self.days(start, &rolling.computing, some, rolled).await?;
             for (place, days) in some.iter().zip(days) {
-                keep_days(conn, place, days.as_deref()).await?;
-                known.insert(key(place), days);
+                match days {
+                    Ok(days) => {
+                        keep_days(conn, place, days.as_deref()).await?;
+                        read.insert(place.note, days);
+                    }
+                    Err(error) if stands_alone(&error) => {
+                        left_out.insert(place.range.workspace.clone());
+                        failed.get_or_insert(error);
+                    }
+                    Err(error) => return Err(error),
+                }
             }
         }
-        let with_days = |place: Place| {
-            let days = known.get(&key(&place)).cloned().unwrap_or_else(|| {
-                // Nobody can tell any more. It counts for the days around its hour: those stay as they are.
-                let day = Day::of(place.range.hour.start());
-                Some(vec![day.back(1), day])
-            });
-            Known { place, days }
-        };
-        let mut chunks: Vec<Known> = places.into_iter().map(with_days).collect();
-        chunks.sort_by_key(|chunk| chunk.place.log_index);
-        Ok(chunks)
+        for Chunks { places, days, .. } in &mut *workspaces {
+            for place in places {
+                if let Some(read) = read.remove(&place.note) {
+                    days.insert(key(place), read);
+                }
+            }
+        }
+        workspaces.retain(|chunks| !left_out.contains(&chunks.workspace));
+        Ok(())
     }
 }
 
-fn changed(definition: &Definition, before: &Newest) -> SealError {
-    let (name, version) = (definition.name.to_string(), definition.version);
-    let (expected, found) = (before.sql_sha256, definition.sha256);
-    Disagreement::Definition { name, version, expected, found }.into()
-}
-
-/// The day of the ledger's first hour.
-async fn first_day(conn: &mut PgConnection) -> Result<Option<Day>, SealError> {
-    let first: Option<i64> =
-        sqlx::query_scalar("SELECT min(hour) FROM sealed_hours").fetch_one(conn).await?;
-    Ok(first.and_then(ledger::time::Micros::new).map(Day::of))
-}
-
-/// The newest revision of each day.
-async fn newest(
-    conn: &mut PgConnection,
-    workspace: &Workspace,
-    definition: &Definition,
-) -> Result<BTreeMap<Day, Newest>, SealError> {
-    let rows = sqlx::query(
-        "SELECT DISTINCT ON (day) day, revision, inputs_root, sql_sha256, object FROM rollups
-         WHERE workspace = $1 AND name = $2 AND version = $3 ORDER BY day, revision DESC",
-    )
-    .bind(workspace.as_str())
-    .bind(definition.name.as_str())
-    .bind(i64::from(definition.version))
-    .fetch_all(conn)
-    .await?;
-    let read = |row: &sqlx::postgres::PgRow| {
-        let day = Day::new(row.try_get("day")?).ok_or(sqlx::Error::RowNotFound)?;
-        let newest = Newest {
-            revision: decoded("revision", u32::try_from(row.try_get::<i64, _>("revision")?))?,
-            inputs_root: Digest::from_bytes(bytes(row, "inputs_root")?),
-            sql_sha256: Digest::from_bytes(bytes(row, "sql_sha256")?),
-            object: row.try_get("object")?,
-        };
-        Ok::<_, sqlx::Error>((day, newest))
-    };
-    Ok(rows.iter().map(read).collect::<Result<_, _>>()?)
-}
-
-type DaysOfChunks = BTreeMap<(u64, u32), Option<Vec<Day>>>;
-
-/// The days of each chunk that was read before, by its first seq and its erasure.
-async fn days_of_chunks(
-    conn: &mut PgConnection,
-    workspace: &Workspace,
-) -> Result<DaysOfChunks, SealError> {
-    let rows = sqlx::query("SELECT first_seq, erasure, days FROM chunk_days WHERE workspace = $1");
-    let rows = rows.bind(workspace.as_str()).fetch_all(conn).await?;
-    let read = |row: &sqlx::postgres::PgRow| {
-        let first = decoded("first_seq", u64::try_from(row.try_get::<i64, _>("first_seq")?))?;
-        let erasure = decoded("erasure", u32::try_from(row.try_get::<i64, _>("erasure")?))?;
-        let days: Option<Vec<i32>> = row.try_get("days")?;
-        let days = days.map(|days| days.into_iter().filter_map(Day::new).collect());
-        Ok::<_, sqlx::Error>(((first, erasure), days))
-    };
-    Ok(rows.iter().map(read).collect::<Result<_, _>>()?)
-}
-
-async fn keep_days(
-    conn: &mut PgConnection,
-    place: &Place,
-    days: Option<&[Day]>,
-) -> Result<(), SealError> {
-    let days: Option<Vec<i32>> = days.map(|days| days.iter().map(|day| day.get()).collect());
-    sqlx::query(
-        "INSERT INTO chunk_days (workspace, first_seq, erasure, days) VALUES ($1, $2, $3, $4)
-         ON CONFLICT DO NOTHING",
-    )
-    .bind(place.range.workspace.as_str())
-    .bind(place.range.first_seq.get().cast_signed())
-    .bind(i64::from(place.erasure))
-    .bind(days)
-    .execute(conn)
-    .await?;
-    Ok(())
+/// Whether an error is about one chunk or one day. A store that does not answer is about all of them.
+fn stands_alone(error: &SealError) -> bool {
+    matches!(error, SealError::Rollup(_) | SealError::Disagreement(_))
 }

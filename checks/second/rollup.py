@@ -84,17 +84,25 @@ class Rollups:
 
     def check(self, archive, workspaces):
         """Compares objects and inputs, once the days of all rows are known. Gives how many could not be
-        compared, as a chunk that may matter is gone or was amended since."""
+        compared, as a chunk that may matter is gone, or was amended since with no row of these days left."""
         unchecked = 0
         for rollup, chunks in self.logged:
             self.check_object(archive, rollup)
             before, after = self.window(archive, rollup)
-            if any(chunk.pruned or chunk not in workspaces[rollup.workspace].manifests
-                   for chunk in chunks):
+            window = range(max(rollup.day - before, 0), min(rollup.day + after, LAST_DAY) + 1)
+            in_force = {chunk.first_seq: chunk for chunk in workspaces[rollup.workspace].manifests}
+            inputs, unknown = [], False
+            for chunk in chunks:
+                now = in_force[chunk.first_seq]
+                if now.pruned:
+                    unknown = True
+                elif any(day in window for day in (now.days if now is chunk else now.days_kept)):
+                    inputs.append(chunk)
+                elif now is not chunk:
+                    unknown = True
+            if unknown:
                 unchecked += 1
                 continue
-            first, last = max(rollup.day - before, 0), min(rollup.day + after, LAST_DAY)
-            inputs = [c for c in chunks if any(first <= day <= last for day in c.days)]
             inputs.sort(key=lambda chunk: chunk.leaf)
             root = p.root([p.leaf_hash(chunk.note) for chunk in inputs]).hex()
             if (len(inputs), root) != (rollup.inputs, rollup.inputs_root):
@@ -111,7 +119,10 @@ class Rollups:
         data = archive.read(rollup.sql)
         if p.sha(data).hex() != rollup.sql_sha256:
             raise Bad(f"{rollup.sql}: another text than the manifest states")
-        head = HEAD.match(data.decode())
+        try:
+            head = HEAD.match(data.decode())
+        except UnicodeDecodeError:
+            raise Bad(f"{rollup.sql}: no text") from None
         if not head or (head[1], int(head[2])) != (rollup.name, rollup.version):
             raise Bad(f"{rollup.sql}: no definition of {rollup.name} version {rollup.version}")
         if max(int(head[3]), int(head[4])) > WINDOW:

@@ -259,6 +259,7 @@ class Audit:
         key = manifest.object
         rows = read_rows(key, self.read_object(manifest), self.origin, workspace.name)
         manifest.days = {row["occurred_at"] // DAY for row in rows}
+        manifest.days_kept = {row["occurred_at"] // DAY for row in rows if row["payload"] is not None}
         if len(rows) != manifest.last_seq - manifest.first_seq + 1:
             raise Bad(f"{key}: {len(rows)} rows")
         leaves, at = [], 0

@@ -69,7 +69,7 @@ pub(super) async fn roll_up(
     make_directory(facts)?;
     let memory = usize::try_from(config.rollup_memory).unwrap_or(usize::MAX);
     let partitions = available_parallelism().map_or(1, NonZero::get);
-    let engine = Engine::new(memory, partitions, temporary.path()).map_err(SealError::from)?;
+    let engine = Engine::new(memory, partitions, temporary.path());
     let vault = open_vault(config)?;
     let facts = facts.to_owned();
     #[cfg(feature = "distributed")]

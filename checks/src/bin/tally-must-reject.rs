@@ -74,13 +74,14 @@ fn directory(number: usize, name: &str) -> String {
     format!("{number:03}-{}", words.join("-"))
 }
 
+fn severity(finding: &str) -> Option<Severity> {
+    let id = finding.split(' ').next().unwrap_or_default();
+    Check::ALL.iter().find(|check| check.id() == id).map(|check| check.severity())
+}
+
 /// What the gravest of these findings exits with.
 fn exit_code(findings: &[&str]) -> u8 {
-    let severity = |finding: &&str| {
-        let id = finding.split(' ').next().unwrap_or_default();
-        Check::ALL.iter().find(|check| check.id() == id).map(|check| check.severity())
-    };
-    match findings.iter().filter_map(severity).max() {
+    match findings.iter().filter_map(|finding| severity(finding)).max() {
         Some(Severity::Tampering) => 1,
         Some(Severity::Unfinished) => 3,
         Some(Severity::Policy) => 4,
@@ -115,6 +116,32 @@ fn cases() -> Vec<Case> {
             exit_code: exit_code(findings),
             arguments: corpus::arguments(&policy),
             trust: corpus::trust_file(&trust),
+            objects: archive.objects,
+        });
+    }
+    cases
+}
+
+/// Every lie about a rollup that leads to more than a notice.
+fn rollup_cases(before: usize) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (name, lie, store, findings) in rollup_lies::cases() {
+        let mut findings = findings.to_vec();
+        findings.retain(|finding| severity(finding) != Some(Severity::Notice));
+        if findings.is_empty() {
+            continue;
+        }
+        let mut plan = rollup::restated();
+        lie(&mut plan);
+        let mut archive = build_with(plan, &Lie::Store(|_| {}), encode);
+        store(&mut archive);
+        cases.push(Case {
+            directory: directory(before + cases.len() + 1, name),
+            name: name.to_owned(),
+            findings: findings.iter().map(|finding| (*finding).to_owned()).collect(),
+            exit_code: exit_code(&findings),
+            arguments: corpus::arguments(&rollup::policy()),
+            trust: corpus::trust_file(&plan::trust()),
             objects: archive.objects,
         });
     }
@@ -161,7 +188,8 @@ fn main() -> Result<(), Failure> {
     let mut arguments = std::env::args_os().skip(1);
     let into = arguments.next().map_or_else(|| root.clone(), Into::into);
     let threats = std::fs::read_to_string(root.join("docs/THREATS.md"))?;
-    let cases = cases();
+    let mut cases = cases();
+    cases.extend(rollup_cases(cases.len()));
     let names: BTreeSet<_> = cases.iter().map(|case| &case.directory).collect();
     if names.len() != cases.len() {
         return Err("two cases have one directory".into());

@@ -149,7 +149,7 @@ async fn roll_up_by(
     rebuild: bool,
 ) -> Result<Rolled, SealError> {
     let spill = tempfile::tempdir().unwrap();
-    let engine = Engine::new(64 << 20, 2, spill.path()).unwrap();
+    let engine = Engine::new(64 << 20, 2, spill.path());
     let computing = Computing::on(cluster, &engine, world.facts.path().to_owned());
     let rolling = Rolling { definitions, workspace: None, rebuild, computing };
     world.roll_up_as(&rolling).await

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray as _, Int64Array, RecordBatch};
 use arrow::datatypes::Int64Type;
 use bytes::Bytes;
+use ledger::verify::{Audit, LoggedRollup, Policy};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use verifier::store::FileSource;
 
 use super::world::{World, at, findings, text};
 
@@ -122,11 +124,18 @@ async fn row_51_nothing_is_rolled_up_of_a_chunk_that_is_not_as_sealed() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     std::fs::write(&path, bytes).unwrap();
-    let before = checks::forge::Archive::load(&world.archive()).unwrap();
     let refused = world.roll_up_with(2, false, &()).await.unwrap_err();
     assert_eq!(refused.code(), 4);
     assert!(refused.to_string().contains(&chunk), "{refused}");
-    assert!(checks::forge::Archive::load(&world.archive()).unwrap() == before);
+    // Another workspace has its figures all the same.
+    let after = checks::forge::Archive::load(&world.archive()).unwrap();
+    let of = |name: &str| {
+        let of =
+            |key: &&str| key.starts_with("rollups/") && key.contains(&format!("workspace={name}/"));
+        after.keys().filter(of).count()
+    };
+    assert_eq!(of("acme"), 0);
+    assert!(of("ledger.acts") > 0);
 }
 
 /// A definition that counts failures as successes, under the name of one that does not.
@@ -151,4 +160,47 @@ async fn a_definition_that_nobody_knows_is_named_and_not_run() {
     let refused = world.roll_up_with(2, false, &()).await.unwrap_err();
     assert_eq!(refused.code(), 4);
     assert!(refused.to_string().contains("takes the next version"), "{refused}");
+}
+
+/// A store that gives an auditor something else when it is asked again: what could not be computed is not called right,
+/// and keeps nothing else from being told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_answers_otherwise_the_second_time_leaves_it_unfinished() {
+    let mut world = World::new().await;
+    world.work(120, at(-24)).await;
+    world.seal(at(26)).await;
+    world.roll_up().await;
+    doctor(world.facts.path());
+    world.roll_up_with(2, true, &()).await.unwrap();
+    let source = FileSource::open(&world.archive().to_string_lossy()).unwrap();
+    let trust = std::fs::read_to_string(world.rig.trust()).unwrap();
+    let trust = verifier::trust::parse(&trust).unwrap();
+    let mut audit = Audit::new(trust, Policy::default());
+    verifier::audit::run(&source, &mut audit, &());
+    let rollups = audit.rollups();
+    // What is computed wrong has to be fetched, to say how; a chunk to compute at all.
+    let of_acme = |name: &str| {
+        let mut of = rollups.iter().filter(|rollup| rollup.manifest.revision == 1);
+        let is = |of: &&LoggedRollup| {
+            of.manifest.name.as_str() == name && of.manifest.workspace.as_str() == "acme"
+        };
+        of.find(is).unwrap().manifest.object.clone()
+    };
+    let archive = checks::forge::Archive::load(&world.archive()).unwrap();
+    let of = |name: &str| format!("events/workspace={name}/");
+    let chunk = archive.keys().find(|key| key.starts_with(&of("ledger.acts"))).unwrap();
+    for gone in [chunk, &of_acme("llm_daily")] {
+        std::fs::remove_file(world.archive().join(gone)).unwrap();
+    }
+    let scratch = tempfile::tempdir().unwrap();
+    let engine = verifier::rollup::Engine::new(64 << 20, 2, scratch.path());
+    let newest: Vec<_> = rollups.iter().filter(|rollup| rollup.newest).cloned().collect();
+    let again = verifier::rollup::recompute(&source, &newest, &engine, scratch.path(), &|| true);
+    let failed: Vec<_> = again.failed.iter().map(|(object, _)| object).collect();
+    assert!(failed.contains(&&of_acme("llm_daily")), "{:?}", again.failed);
+    assert!(failed.iter().any(|object| object.contains("workspace=ledger.acts/")));
+    let found: Vec<_> = again.findings.iter().filter_map(|it| it.place.object.as_ref()).collect();
+    assert_eq!(found, [&of_acme("tool_reliability_hourly")], "{:?}", again.findings);
+    let all = again.computed + u64::try_from(again.failed.len()).unwrap();
+    assert_eq!(all, u64::try_from(newest.len()).unwrap());
 }

@@ -141,7 +141,7 @@ impl World {
         probe: &dyn Probe,
     ) -> Result<Rolled, SealError> {
         let spill = tempfile::tempdir().unwrap();
-        let engine = Engine::new(64 << 20, partitions, spill.path()).unwrap();
+        let engine = Engine::new(64 << 20, partitions, spill.path());
         let rolling = Rolling {
             definitions,
             workspace: None,

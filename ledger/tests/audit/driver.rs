@@ -102,14 +102,26 @@ pub fn audit_lie(lie: &Lie) -> Report {
     audit(&build(honest(), lie), trust, policy, |_| 0)
 }
 
+/// The key of a rollup's object or note without the part of a digest that is in it; any other key as it is.
+pub fn without_digest(key: &str) -> String {
+    let digest = |rest: &str| rest.find('.') == Some(16);
+    match key.rsplit_once('-') {
+        Some((head, rest)) if key.starts_with("rollups/") && digest(rest) => {
+            format!("{head}{}", rest.get(16..).unwrap())
+        }
+        _ => key.to_owned(),
+    }
+}
+
 /// A finding in one line: its id, and its place as shortly as it can be said.
 pub fn line(finding: &Finding) -> String {
     let Place { object, log_index, workspace, hour, seq, column } = &finding.place;
     let short = |key: &String| {
-        key.replace("date=2026-11-23/", "")
+        let key = without_digest(key)
+            .replace("date=2026-11-23/", "")
             .replace("workspace=", "")
-            .replace("hour=", "")
-            .replace("000000000000000000", "")
+            .replace("hour=", "");
+        key.replace("000000000000000000", "")
     };
     let mut words = vec![finding.check.id().to_owned()];
     words.extend(log_index.map(|index| format!("leaf={index}")));

@@ -38,7 +38,7 @@ pub fn restated() -> Plan {
     plan
 }
 
-fn policy() -> Policy {
+pub fn policy() -> Policy {
     Policy { allow_erased: true, allow_pruned: true, min_kept_days: 0, ..Policy::default() }
 }
 
@@ -48,20 +48,9 @@ fn report(archive: &Archive) -> Report {
     report
 }
 
-/// A finding in one line, without the part of an object's digest that is in its key.
-fn short(line: &str) -> String {
-    let digest = |rest: &str| rest.find('.').is_some_and(|at| at == 16);
-    match line.rsplit_once('-') {
-        Some((head, rest)) if line.contains("rollups/") && digest(rest) => {
-            format!("{head}{}", rest.get(16..).unwrap())
-        }
-        _ => line.to_owned(),
-    }
-}
-
 /// Every finding, notices too.
 fn told(report: &Report) -> Vec<String> {
-    report.findings.iter().map(|finding| short(&line(finding))).collect()
+    report.findings.iter().map(line).collect()
 }
 
 fn detail(report: &Report, check: Check) -> &str {

@@ -1,6 +1,7 @@
 //! Lies about rollups, each with all that is found (`docs/spec/rollups.md`).
 //!
-//! Every case starts from the plan of `rollup::restated`. They are no part of the table in `lies.rs`: objects of rollups are any bytes here.
+//! Every case starts from the plan of `rollup::restated`. They are no part of the table in `lies.rs`, which starts from
+//! another. Objects of rollups are any bytes here: what they hold is looked at by whoever computes alone.
 
 use ledger::hash::Digest;
 use ledger::names::Origin;

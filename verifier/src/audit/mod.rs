@@ -98,8 +98,9 @@ where
     }
 }
 
-/// Brings an audit all that it needs, to its end.
-pub(crate) fn run<S>(source: &S, audit: &mut Audit, progress: &dyn Progress)
+/// Brings an audit all that it needs, to its end; for who asks it for more than its report, as for the rollups that are
+/// to be computed again ([`Audit::rollups`]).
+pub fn run<S>(source: &S, audit: &mut Audit, progress: &dyn Progress)
 where
     S: ArchiveSource + Sync,
 {

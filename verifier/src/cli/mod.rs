@@ -222,7 +222,7 @@ enum CliError {
     Prove(#[from] ProveError),
     #[cfg(feature = "rollup")]
     #[error("rollups were not computed again: {0}")]
-    Recompute(#[from] crate::rollup::RecomputeError),
+    Recompute(#[from] crate::rollup::RollupError),
     #[error("cannot write the report: {0}")]
     Output(#[from] std::io::Error),
     #[error("cannot write the report as JSON: {0}")]

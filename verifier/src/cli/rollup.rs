@@ -63,11 +63,13 @@ impl CheckRollups {
         };
         let rollups: Vec<_> = audit.rollups().into_iter().filter(chosen).collect();
         // What the verification has found is reported, whether or not the rest could be computed.
-        let computed = self.compute(&*source, &rollups, &mut audit, &bar);
+        let told = self.compute(&*source, &rollups, &mut audit, &bar).unwrap_or_else(|error| {
+            audit.unchecked(format!("the rollups: {error}"));
+            format!("rollups     could not be computed again: {error}")
+        });
         let report = audit.finish();
         bar.clear();
         let code = exit::number(report.verdict);
-        let told = computed.map_err(|error| error.behind(code))?;
         let sha256 = sha256.to_string();
         let inputs = self.archive.inputs(&sha256);
         let page =
@@ -92,20 +94,21 @@ impl CheckRollups {
         bar: &Bar,
     ) -> Result<String, CliError> {
         use crate::audit::Progress as _;
-        use crate::rollup::{
-            Engine, RecomputeError, Recomputed, RollupError, Scratch, engine_name, recompute,
-        };
-        let scratch = Scratch::new().map_err(RecomputeError::from)?;
+        use crate::rollup::{Engine, Recomputed, Scratch, engine_name, recompute};
+        let scratch = Scratch::new()?;
         let memory = usize::try_from(self.memory_mib << 20).unwrap_or(usize::MAX);
         let partitions = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let engine = Engine::new(memory, partitions, scratch.path());
-        let engine = engine.map_err(RecomputeError::from)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-        let runtime = runtime
-            .map_err(|error| RecomputeError::from(RollupError::Engine(error.to_string())))?;
         let go_on = || bar.go_on();
-        let again = recompute(source, rollups, &engine, scratch.path(), &go_on);
-        let Recomputed { computed, left, findings } = runtime.block_on(again)?;
+        let Recomputed { computed, left, failed, findings } =
+            recompute(source, rollups, &engine, scratch.path(), &go_on);
+        if let Some((object, reason)) = failed.first() {
+            let count = failed.len();
+            audit.unchecked(format!(
+                "{count} rollups could not be computed again; {object}: {reason}"
+            ));
+        }
+        let left = left.saturating_add(u64::try_from(failed.len()).unwrap_or(u64::MAX));
         findings.into_iter().for_each(|finding| audit.found(finding));
         if !bar.go_on() {
             audit.unchecked(
@@ -125,13 +128,35 @@ impl CheckRollups {
         audit: &mut Audit,
         _bar: &Bar,
     ) -> Result<String, CliError> {
-        use ledger::verify::{Check, Finding, Place};
         let count = rollups.len();
-        if count > 0 {
-            let finding = Finding::new(Check::RollupNotComputed, Place::default());
-            let build = "build it with `--features rollup` for that";
-            audit.found(finding.because(format!("{count} rollups; {build}")));
-        }
+        not_computed(count).into_iter().for_each(|finding| audit.found(finding));
         Ok(format!("rollups     none of {count} was computed again"))
+    }
+}
+
+/// What a program without an engine has to say of so many rollups.
+#[cfg(any(test, not(feature = "rollup")))]
+fn not_computed(count: usize) -> Option<ledger::verify::Finding> {
+    use ledger::verify::{Check, Finding, Place};
+    let finding = Finding::new(Check::RollupNotComputed, Place::default());
+    let build = "build it with `--features rollup` for that";
+    (count > 0).then(|| finding.because(format!("{count} rollups; {build}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use ledger::verify::Severity;
+
+    use super::*;
+
+    /// A program without the engine does not call proven what it has not computed.
+    #[test]
+    fn what_was_not_computed_falls_short() {
+        let found = not_computed(3);
+        let told = found.as_ref().and_then(|finding| finding.detail.clone());
+        assert_eq!(told.as_deref(), Some("3 rollups; build it with `--features rollup` for that"));
+        let check = found.map(|finding| (finding.check.id(), finding.check.severity()));
+        assert_eq!(check, Some(("T148", Severity::Policy)));
+        assert_eq!(not_computed(0), None);
     }
 }

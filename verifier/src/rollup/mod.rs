@@ -11,9 +11,13 @@ mod compare;
 mod engine;
 mod facts;
 mod object;
+mod plans;
 mod read;
 mod recompute;
 mod scratch;
+#[cfg(test)]
+mod spilling;
+mod threads;
 
 use std::sync::LazyLock;
 
@@ -22,6 +26,7 @@ use ledger::names::{Origin, Workspace};
 use ledger::rollup::{Definition, inputs_root};
 use ledger::time::Day;
 
+use compare::compare_stated;
 pub use compare::{Difference, Differences, compare};
 pub use engine::{Engine, engine_name};
 #[cfg(feature = "distributed")]
@@ -29,8 +34,9 @@ pub use facts::days;
 pub use facts::{FactsFile, write_facts};
 pub use object::Computed;
 pub use read::{json_rows, withheld};
-pub use recompute::{RecomputeError, Recomputed, recompute};
+pub use recompute::{Recomputed, recompute};
 pub use scratch::Scratch;
+pub use threads::on_threads;
 
 use crate::rows::RowsError;
 

@@ -89,8 +89,19 @@ struct Decoded {
 /// hold its rows and no more, and are no larger than they may be.
 pub(super) fn check(body: &[u8], metadata: &ParquetMetaData) -> Result<Plan, RowsError> {
     let length = u64::try_from(body.len()).unwrap_or(u64::MAX);
+    check_columns(body, metadata, &COLUMNS, ROWS_MAX.min(length / ROW_BYTES_MIN))
+}
+
+/// The same for a file of other columns, with so many rows at most.
+pub(super) fn check_columns(
+    body: &[u8],
+    metadata: &ParquetMetaData,
+    columns: &[Column],
+    rows_max: u64,
+) -> Result<Plan, RowsError> {
+    let length = u64::try_from(body.len()).unwrap_or(u64::MAX);
     let rows = u64::try_from(metadata.file_metadata().num_rows()).unwrap_or(u64::MAX);
-    limit("the number of rows", ROWS_MAX.min(length / ROW_BYTES_MIN), rows)?;
+    limit("the number of rows", rows_max, rows)?;
     let mut extents = Vec::new();
     let mut decoded = 0_u64;
     let (mut held, mut row) = (0_u64, 1_u64);
@@ -99,7 +110,7 @@ pub(super) fn check(body: &[u8], metadata: &ParquetMetaData) -> Result<Plan, Row
         let rows = rows.ok_or(RowsError::Container("a row group without rows"))?;
         let mut group_held = 0_u64;
         let mut group_row = 0_u64;
-        for (column, chunk) in COLUMNS.iter().zip(group.columns()) {
+        for (column, chunk) in columns.iter().zip(group.columns()) {
             let extent = data_extent(column, chunk)?;
             let pages = pages(column, chunk, extent.of(body)?, rows)?;
             decoded = decoded.saturating_add(pages.sum);

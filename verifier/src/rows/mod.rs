@@ -11,6 +11,7 @@
 
 mod container;
 mod error;
+mod flat;
 mod page;
 mod read;
 mod schema;
@@ -18,6 +19,7 @@ mod thrift;
 mod write;
 
 pub use error::RowsError;
+pub use flat::{Flat, flat};
 pub use read::{Batch, ChunkRows, SomeColumns, columns, event_types, quiet_decoder, read};
 pub(crate) use schema::plain_fields;
 pub(crate) use write::encoded;

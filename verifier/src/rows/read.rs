@@ -10,7 +10,7 @@ use arrow::array::{
     Int64Array, PrimitiveArray, RecordBatch, StringViewArray, TimestampMicrosecondArray,
     UInt16Array, UInt64Array,
 };
-use arrow::datatypes::ArrowPrimitiveType;
+use arrow::datatypes::{ArrowPrimitiveType, SchemaRef};
 use bytes::Bytes;
 use ledger::chunk::ChunkManifest;
 use ledger::columns::{Derived, Row, Text};
@@ -157,7 +157,14 @@ pub fn columns(
         let only = ProjectionMask::leaves(builder.parquet_schema(), at.map(|(at, _)| at));
         builder.with_projection(only).build().map_err(|error| refused(0, error))
     })??;
-    Ok(SomeColumns { reader: Some(reader), expected, rows: 0 })
+    Ok(SomeColumns::new(reader, expected))
+}
+
+/// Rows by the row groups.
+pub(super) fn row_count(metadata: &ParquetMetaData) -> u64 {
+    let groups = metadata.row_groups().iter().map(|group| group.num_rows());
+    let rows = groups.map(|rows| u64::try_from(rows).unwrap_or(u64::MAX));
+    rows.fold(0, u64::saturating_add)
 }
 
 /// Some columns of one chunk, batch by batch, in the order of the file. After an error it is at its end.
@@ -165,6 +172,13 @@ pub struct SomeColumns {
     reader: Option<ParquetRecordBatchReader>,
     expected: u64,
     rows: u64,
+}
+
+impl SomeColumns {
+    /// What a reader gives, which must come to so many rows.
+    pub(super) fn new(reader: ParquetRecordBatchReader, expected: u64) -> Self {
+        Self { reader: Some(reader), expected, rows: 0 }
+    }
 }
 
 impl Iterator for SomeColumns {
@@ -186,7 +200,7 @@ impl Iterator for SomeColumns {
     }
 }
 
-fn refused(rows: u64, error: impl std::fmt::Display) -> RowsError {
+pub(super) fn refused(rows: u64, error: impl std::fmt::Display) -> RowsError {
     RowsError::Decode { rows, reason: error.to_string().chars().take(240).collect() }
 }
 
@@ -196,7 +210,7 @@ thread_local! {
 }
 
 /// Runs code of the decoder, which is known to panic over some hostile files.
-fn guarded<T>(rows: u64, run: impl FnOnce() -> T) -> Result<T, RowsError> {
+pub(super) fn guarded<T>(rows: u64, run: impl FnOnce() -> T) -> Result<T, RowsError> {
     let outer = DECODING.replace(true);
     // Whatever the closure holds is dropped by its caller after an error, so no broken state is
     // looked at again.
@@ -216,26 +230,29 @@ pub fn quiet_decoder() {
     }));
 }
 
-/// Decodes the footer, and checks everything in it but the places of things.
+/// Decodes a footer, without what a file says of its values.
+pub(super) fn metadata(object: &[u8]) -> Result<ParquetMetaData, RowsError> {
+    let (_, footer) = container::split(object)?;
+    let options = ParquetMetaDataOptions::new()
+        .with_column_stats_policy(ParquetStatisticsPolicy::SkipAll)
+        .with_encoding_stats_policy(ParquetStatisticsPolicy::SkipAll)
+        .with_size_stats_policy(ParquetStatisticsPolicy::SkipAll);
+    let metadata = ParquetMetaDataReader::decode_metadata_with_options(footer, Some(&options));
+    metadata.map_err(|error| refused(0, error))
+}
+
+/// Decodes the footer of a chunk, and checks everything in it but the places of things.
 fn footer(
     object: &[u8],
     origin: &Origin,
     workspace: &Workspace,
     rows: u64,
 ) -> Result<Arc<ParquetMetaData>, RowsError> {
-    let (_, footer) = container::split(object)?;
-    let options = ParquetMetaDataOptions::new()
-        .with_column_stats_policy(ParquetStatisticsPolicy::SkipAll)
-        .with_encoding_stats_policy(ParquetStatisticsPolicy::SkipAll)
-        .with_size_stats_policy(ParquetStatisticsPolicy::SkipAll);
-    let metadata = ParquetMetaDataReader::decode_metadata_with_options(footer, Some(&options))
-        .map_err(|error| refused(0, error))?;
+    let metadata = metadata(object)?;
     schema::check(metadata.file_metadata().schema_descr())?;
     key_values(&metadata, origin, workspace)?;
-    let groups = metadata.row_groups().iter().map(|group| group.num_rows());
-    let sum = groups.fold(0_i64, i64::saturating_add);
-    for found in [sum, metadata.file_metadata().num_rows()] {
-        let found = u64::try_from(found).unwrap_or(u64::MAX);
+    let whole = u64::try_from(metadata.file_metadata().num_rows()).unwrap_or(u64::MAX);
+    for found in [row_count(&metadata), whole] {
         if found != rows {
             return Err(RowsError::RowCount { expected: rows, found });
         }
@@ -294,6 +311,15 @@ fn builder(
     plan: Plan,
 ) -> Result<ParquetRecordBatchReaderBuilder<Bytes>, RowsError> {
     let schema = schema::arrow_schema_of(metadata.file_metadata().schema_descr());
+    builder_of(object, metadata, plan, schema)
+}
+
+pub(super) fn builder_of(
+    object: Bytes,
+    metadata: Arc<ParquetMetaData>,
+    plan: Plan,
+    schema: SchemaRef,
+) -> Result<ParquetRecordBatchReaderBuilder<Bytes>, RowsError> {
     let options = ArrowReaderOptions::new().with_schema(schema);
     let metadata =
         ArrowReaderMetadata::try_new(metadata, options).map_err(|error| refused(0, error))?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use ledger::names::{Origin, Workspace};
+use parquet::arrow::parquet_to_arrow_schema;
 use parquet::basic::{LogicalType, TimeUnit as ParquetTimeUnit, Type as Physical};
 use parquet::schema::types::{ColumnDescriptor, SchemaDescriptor};
 
@@ -169,6 +170,41 @@ pub(super) fn arrow_schema_of(file: &SchemaDescriptor) -> SchemaRef {
         Field::new(column.name, column.kind.arrow(), found.max_def_level() > 0)
     };
     Arc::new(Schema::new(COLUMNS.iter().zip(file.columns()).map(field).collect::<Vec<_>>()))
+}
+
+/// Most columns of a file that is no chunk.
+const FLAT_COLUMNS_MAX: usize = 64;
+/// How such a column is called where something is wrong with it: its name is anybody's.
+const FLAT: &str = "of a rollup";
+
+/// The columns of a file that is no chunk, and the Arrow schema that it is read into: flat ones, of the types that a
+/// rollup has.
+pub(super) fn flat(file: &SchemaDescriptor) -> Result<(Vec<Column>, SchemaRef), RowsError> {
+    let refused = |index, found: String| RowsError::Column {
+        index,
+        expected: "a column as rollups have them".to_owned(),
+        found,
+    };
+    let read =
+        parquet_to_arrow_schema(file, None).map_err(|error| refused(0, error.to_string()))?;
+    let mut fields = Vec::new();
+    for (index, field) in read.fields().iter().enumerate() {
+        let kind = match field.data_type() {
+            DataType::Utf8 => DataType::Utf8View,
+            kind @ (DataType::Date32
+            | DataType::Boolean
+            | DataType::Int64
+            | DataType::Float64
+            | DataType::Decimal128(..)) => kind.clone(),
+            other => return Err(refused(index, other.to_string().chars().take(64).collect())),
+        };
+        if index >= FLAT_COLUMNS_MAX {
+            return Err(refused(index, format!("{} columns", read.fields().len())));
+        }
+        fields.push(Field::new(field.name(), kind, field.is_nullable()));
+    }
+    let columns = fields.iter().map(|_| maybe(FLAT, Kind::Text)).collect();
+    Ok((columns, Arc::new(Schema::new(fields))))
 }
 
 /// The file's metadata: which format, ledger and workspace it is of.

@@ -23,8 +23,9 @@ use ledger::time::Day;
 use tokio::time::timeout;
 use tonic::transport::Endpoint;
 
-use super::super::engine::{BATCH_ROWS, Failure, compute_in};
+use super::super::engine::{BATCH_ROWS, Failure};
 use super::super::object::Computed;
+use super::super::plans::Plans;
 use super::super::{RollupError, Task};
 use super::codec::Codec;
 use super::link::Link;
@@ -98,7 +99,8 @@ impl Cluster {
             let context = self.context()?;
             register(&context, "events", events)?;
             register(&context, "period", period)?;
-            compute_in(&context, task, &|plan| keep(planned, plan)).await
+            let plans = Plans::new(&context, task.definition).await?;
+            plans.run(task, context.task_ctx(), &|plan| keep(planned, plan)).await
         })
         .await
     }

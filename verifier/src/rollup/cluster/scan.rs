@@ -29,7 +29,8 @@ use ledger::verify::ChunkCheck;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::Sender;
 
-use super::super::engine::{occurred_in, period_batch, spread};
+use super::super::engine::occurred_in;
+use super::super::plans::{period_batch, spread};
 use super::super::{FactsFile, RollupError, facts, write_facts};
 use crate::audit::chunk_object;
 use crate::store::ArchiveSource;
