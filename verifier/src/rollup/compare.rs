@@ -241,6 +241,7 @@ mod tests {
     use arrow::array::{Int64Array, RecordBatch, StringArray};
     use arrow::datatypes::{DataType, Field, Schema};
     use parquet::arrow::ArrowWriter;
+    use parquet::file::metadata::KeyValue;
 
     use super::*;
 
@@ -311,6 +312,26 @@ mod tests {
         let key = ["model".to_owned()];
         let error = compare_stated(&fewer, &object(&[("a", 1)]), &key).unwrap_err().to_string();
         assert!(error.contains("it has the columns model "), "{error}");
+    }
+
+    /// The same rows by another engine's name are not enough: how many events are withheld stands beside them.
+    #[test]
+    fn what_a_file_says_of_itself_is_compared() {
+        let of = |withheld: &str| {
+            let pair = KeyValue::new("tallystick.withheld".to_owned(), withheld.to_owned());
+            let properties = crate::rows::encoded().unwrap();
+            let properties = properties.set_key_value_metadata(Some(vec![pair])).build();
+            let schema = Arc::new(Schema::new(vec![Field::new("model", DataType::Utf8, true)]));
+            let models = Arc::new(StringArray::from(vec![Some("a")]));
+            let batch = RecordBatch::try_new(Arc::clone(&schema), vec![models]).unwrap();
+            let mut writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties)).unwrap();
+            writer.write(&batch).unwrap();
+            Bytes::from(writer.into_inner().unwrap())
+        };
+        let key = ["model".to_owned()];
+        assert!(compare_stated(&of("7"), &of("7"), &key).unwrap().is_empty());
+        let error = compare_stated(&of("0"), &of("7"), &key).unwrap_err().to_string();
+        assert!(error.contains("it says of itself: tallystick.withheld Some(\"0\")"), "{error}");
     }
 
     /// Nothing and the word for it are two keys.
