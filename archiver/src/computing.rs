@@ -169,11 +169,7 @@ impl Archiver<'_> {
             let first = places.get(..1).unwrap_or_default();
             let here = self.facts(start, computing, first, rolled);
             if let (Some(file), Some(found)) = (here.into_iter().next(), days.first()) {
-                let file = file?;
-                let here = match file.days {
-                    None => verifier::rollup::days(&file.path)?,
-                    days => days,
-                };
+                let here = days_of(file?);
                 if here != *found {
                     let object = inputs.first().map(|input| input.manifest.object.clone());
                     let what = format!("the days of {}", object.unwrap_or_default());
@@ -185,7 +181,7 @@ impl Archiver<'_> {
             return Ok(days.into_iter().map(Ok).collect());
         }
         let facts = self.facts(start, computing, places, rolled);
-        Ok(facts.into_iter().map(|file| Ok(file?.days)).collect())
+        Ok(facts.into_iter().map(|file| Ok(days_of(file?))).collect())
     }
 
     /// What chunks say of days: as they were read before, or from the archive.
@@ -215,8 +211,8 @@ impl Archiver<'_> {
         place: &Place,
     ) -> Result<(FactsFile, bool), SealError> {
         let path = computing.facts.join(format!("{}.parquet", place.note));
-        if path.exists() {
-            return Ok((FactsFile { path, days: None }, false));
+        if let Some(file) = FactsFile::open(&path) {
+            return Ok((file, false));
         }
         let manifest =
             manifest_of(self.vault, start.line.at(place.log_index), &self.origin, place)?;
@@ -243,6 +239,11 @@ impl Archiver<'_> {
         };
         places.iter().map(input).collect()
     }
+}
+
+/// The days of a chunk, in order.
+fn days_of(file: FactsFile) -> Option<Vec<Day>> {
+    Some(file.days?.into_keys().collect())
 }
 
 #[cfg(feature = "distributed")]

@@ -1,6 +1,7 @@
 //! The ingest service in a process of its own, so that it can die.
 
 use std::fs::File;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -25,9 +26,22 @@ pub struct Process {
     address: SocketAddr,
 }
 
+/// The first of the ports for servers, and how many there are: below those that the system gives out by
+/// itself, so that none is given to a connection between its choice and its use.
+const PORTS: (u64, u64) = (20_000, 12_000);
+
 /// An address on this machine that nothing listens on.
 pub fn free_address() -> io::Result<SocketAddr> {
-    TcpListener::bind("127.0.0.1:0")?.local_addr()
+    let mut taken = io::Error::other("there are no ports");
+    for _ in 0..100 {
+        let port = PORTS.0 + RandomState::new().hash_one(()) % PORTS.1;
+        let port = u16::try_from(port).map_err(io::Error::other)?;
+        match TcpListener::bind(("127.0.0.1", port)) {
+            Ok(listener) => return listener.local_addr(),
+            Err(error) => taken = error,
+        }
+    }
+    Err(taken)
 }
 
 /// The URL of a service that listens there.

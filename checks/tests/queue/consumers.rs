@@ -86,7 +86,14 @@ pub async fn killed_at_every_step(crowd: &mut Crowd, servers: &str, row: &str) {
                 }
             });
             let status = ended.await.unwrap();
-            assert_eq!(status.signal(), Some(ABORTED), "killed at {step:?}, not otherwise");
+            let log = std::fs::read_to_string(crowd.rig.directory.join("service.log")).unwrap();
+            let said: Vec<_> = log.lines().rev().take(20).collect();
+            assert_eq!(
+                status.signal(),
+                Some(ABORTED),
+                "it ended at {step:?} otherwise than told ({status}); the latest that was said, last \
+                 first: {said:#?}"
+            );
             killed += 1;
         }
     };

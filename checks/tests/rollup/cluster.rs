@@ -300,7 +300,8 @@ async fn a_cluster_that_finds_other_days_in_a_chunk_is_found_out() {
     let first = roll_up(&world, &nodes.cluster(60, 3), false).await.unwrap();
     assert!(!first.days.is_empty());
     for (_, facts) in &nodes.executors {
-        super::doctored::change(facts, "occurred_us", |at| at + ledger::time::HOUR * 24);
+        let later = |at| at + ledger::time::HOUR * 24;
+        super::doctored::change(facts, "occurred_us", later, |day| day + 1);
     }
     sqlx::query("DELETE FROM chunk_days").execute(&world.rig.pool).await.unwrap();
     let differs = roll_up(&world, &nodes.cluster(60, 3), false).await;

@@ -1,5 +1,6 @@
 //! Figures that are not what the sealed bytes come to, signed by whoever holds the seal key; and bytes that changed.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray as _, Int64Array, RecordBatch};
@@ -8,21 +9,33 @@ use bytes::Bytes;
 use ledger::verify::{Audit, LoggedRollup, Policy};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::metadata::KeyValue;
 use verifier::store::FileSource;
 
 use super::world::{World, at, findings, text};
 
 /// Halves the latencies in every file of facts: the archiver's own disk is not what anybody else trusts.
 pub fn doctor(facts: &std::path::Path) {
-    change(facts, "latency_ms", |ms| ms / 2);
+    change(facts, "latency_ms", |ms| ms / 2, |day| day);
 }
 
-/// Changes a column of numbers in every file of facts.
-pub fn change(facts: &std::path::Path, column: &str, to: impl Fn(i64) -> i64) {
+/// Changes a column of numbers in every file of facts, and what it says of its days.
+pub fn change(
+    facts: &std::path::Path,
+    column: &str,
+    to: impl Fn(i64) -> i64,
+    day: impl Fn(i32) -> i32,
+) {
     for entry in std::fs::read_dir(facts).unwrap() {
         let path = entry.unwrap().path();
         let file = Bytes::from(std::fs::read(&path).unwrap());
-        let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+        let pairs = reader.metadata().file_metadata().key_value_metadata().unwrap();
+        let pair = pairs.iter().find(|pair| pair.key == "tallystick.days").unwrap();
+        let days: BTreeMap<i32, u64> = serde_json::from_str(pair.value.as_ref().unwrap()).unwrap();
+        let days: BTreeMap<i32, u64> = days.into_iter().map(|(of, n)| (day(of), n)).collect();
+        let days = KeyValue::new(pair.key.clone(), serde_json::to_string(&days).unwrap());
+        let reader = reader.build().unwrap();
         let batches: Vec<RecordBatch> = reader.map(Result::unwrap).collect();
         let schema = batches[0].schema();
         let place = schema.index_of(column).unwrap();
@@ -35,6 +48,7 @@ pub fn change(facts: &std::path::Path, column: &str, to: impl Fn(i64) -> i64) {
             columns[place] = Arc::new(values.iter().map(|ms| ms.map(&to)).collect::<Int64Array>());
             writer.write(&RecordBatch::try_new(Arc::clone(&schema), columns).unwrap()).unwrap();
         }
+        writer.append_key_value_metadata(days);
         writer.close().unwrap();
     }
 }

@@ -16,6 +16,7 @@ use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use ledger::hash::Digest;
 use ledger::rollup::Definition;
 
+use super::facts::OCCURRED;
 use super::object::Computed;
 use super::plans::{Inputs, Planned, Plans, config};
 use super::threads::on_threads;
@@ -26,9 +27,6 @@ pub(super) const BATCH_ROWS: usize = 8_192;
 
 /// Bytes of memory that a computation gets at least where several share it.
 const LEAST_MEMORY: usize = 32 << 20;
-
-/// The place of `occurred_us` in the facts.
-pub(super) const OCCURRED: usize = 3;
 
 /// The name and version of the engine, as a manifest states it.
 pub fn engine_name() -> String {
@@ -133,12 +131,13 @@ impl Engine {
             .build_arc()?;
         let (from, to) = task.definition.window(task.day);
         let files = inputs.iter().filter(|facts| facts.may_hold(from, to));
+        let withheld = files.clone().map(|facts| facts.withheld(from, to)).sum();
         let files = files.map(|facts| facts.path.clone()).collect();
         let inputs = Inputs::new(task, files, share.partitions)?;
         let config = config(share.partitions).with_extension(Arc::new(inputs));
         let context = TaskContext::default().with_session_config(config).with_runtime(runtime);
         let plans = self.plans(task.definition, share.partitions).await?;
-        plans.again()?.run(task, Arc::new(context), planned).await
+        plans.again()?.run(task, Arc::new(context), withheld, planned).await
     }
 
     /// The plans of a definition, made once.

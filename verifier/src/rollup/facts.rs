@@ -3,6 +3,7 @@
 //! An archive's object is read whole, its digests are compared with its manifest, and what rollups need of it is kept
 //! beside: so no byte is computed with that was not checked, and six rollups of a day read the archive once.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
@@ -10,14 +11,16 @@ use std::sync::{Arc, LazyLock};
 use arrow::array::{Array as _, ArrayRef, AsArray as _, Int64Array, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use arrow::datatypes::{TimestampMicrosecondType, UInt64Type};
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType, UInt64Type};
 use bytes::Bytes;
+use ledger::chain::ERASED;
 use ledger::chunk::ChunkManifest;
 use ledger::time::{Day, Micros};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::arrow::{ProjectionMask, arrow_writer::ArrowWriterOptions};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
@@ -50,6 +53,15 @@ const COLUMNS: [&str; 20] = [
 
 /// Most days of which a chunk's file tells one by one.
 const DAYS_MAX: usize = 4_096;
+
+/// The place of `event_type` in the facts.
+const EVENT_TYPE: usize = 2;
+
+/// The place of `occurred_us` in the facts.
+pub(super) const OCCURRED: usize = 3;
+
+/// Under which key a file tells of its days, as JSON. A file that has it not is of another version.
+const DAYS: &str = "tallystick.days";
 
 /// The columns that SQL sees in `events`. Times are whole microseconds since 1970-01-01T00:00:00Z: engines agree on
 /// numbers, and not on times.
@@ -86,16 +98,35 @@ pub(super) static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
 pub struct FactsFile {
     /// Where they lie.
     pub path: PathBuf,
-    /// The days of `occurred_at` of its rows, in order; `None` where they are too many to tell.
-    pub days: Option<Vec<Day>>,
+    /// The days of `occurred_at` of its rows, each with how many of its events are withheld; `None` where the days are
+    /// too many to tell.
+    pub days: Option<BTreeMap<Day, u64>>,
 }
 
 impl FactsFile {
+    /// A file that was written before; `None` where there is none that this version has written.
+    pub fn open(path: &Path) -> Option<Self> {
+        let builder = ParquetRecordBatchReaderBuilder::try_new(File::open(path).ok()?).ok()?;
+        let pairs = builder.metadata().file_metadata().key_value_metadata()?;
+        let days = pairs.iter().find(|pair| pair.key == DAYS)?.value.as_deref()?;
+        let days: Option<BTreeMap<i32, u64>> = serde_json::from_str(days).ok()?;
+        let day = |(day, withheld)| Some((Day::new(day)?, withheld));
+        let days = match days {
+            Some(days) => Some(days.into_iter().map(day).collect::<Option<_>>()?),
+            None => None,
+        };
+        Some(Self { path: path.to_owned(), days })
+    }
+
     /// Whether any row may have occurred in these days, both included.
     pub fn may_hold(&self, from: Day, to: Day) -> bool {
-        let Some(days) = &self.days else { return true };
-        let at = days.partition_point(|day| *day < from);
-        days.get(at).is_some_and(|day| *day <= to)
+        self.days.as_ref().is_none_or(|days| days.range(from..=to).next().is_some())
+    }
+
+    /// How many events of these days, both included, are withheld; `None` where only the rows can tell.
+    pub(super) fn withheld(&self, from: Day, to: Day) -> Option<u64> {
+        let days = self.days.as_ref()?.range(from..=to);
+        Some(days.map(|(_, withheld)| withheld).fold(0, |all, some| all.saturating_add(*some)))
     }
 }
 
@@ -127,13 +158,20 @@ pub fn write_facts(
     let mut days = Days::default();
     for batch in batches {
         let batch = facts(&batch.map_err(refused)?).map_err(refused)?;
-        for at in batch.column(3).as_primitive::<arrow::datatypes::Int64Type>().values() {
-            days.push(*at);
+        let kinds = batch.column(EVENT_TYPE).as_string_view();
+        let times = batch.column(OCCURRED).as_primitive::<Int64Type>().values();
+        for (kind, at) in kinds.iter().zip(times) {
+            days.push(*at, kind == Some(ERASED));
         }
         writer.write(&batch).map_err(|error| failed(error.into()))?;
     }
+    let days = days.finish();
+    let told = days.as_ref().map(|days| days.iter().map(|(day, n)| (day.get(), n)).collect());
+    let told: Option<BTreeMap<_, _>> = told;
+    let told = serde_json::to_string(&told).map_err(|error| failed(error.into()))?;
+    writer.append_key_value_metadata(KeyValue::new(DAYS.to_owned(), told));
     writer.close().map_err(|error| failed(error.into()))?;
-    Ok(FactsFile { path: path.to_owned(), days: days.finish() })
+    Ok(FactsFile { path: path.to_owned(), days })
 }
 
 pub(super) fn io(path: &Path, error: std::io::Error) -> RollupError {
@@ -164,42 +202,28 @@ fn facts(batch: &RecordBatch) -> Result<RecordBatch, RowsError> {
     RecordBatch::try_new(Arc::clone(&SCHEMA), columns).map_err(refused)
 }
 
-/// The distinct days of some times.
+/// The distinct days of some events, and how many of each day's are withheld.
 #[derive(Default)]
 struct Days {
     last: Option<Day>,
-    days: std::collections::BTreeSet<Day>,
+    days: BTreeMap<Day, u64>,
     too_many: bool,
 }
 
 impl Days {
-    fn push(&mut self, at: i64) {
+    fn push(&mut self, at: i64, withheld: bool) {
         // A time that is none of this format was found by whoever checked the rows.
         let day = Day::of(Micros::new(at).unwrap_or(Micros::EPOCH));
-        if self.last != Some(day) && !self.too_many {
+        if (self.last != Some(day) || withheld) && !self.too_many {
             self.last = Some(day);
-            self.days.insert(day);
+            *self.days.entry(day).or_default() += u64::from(withheld);
             self.too_many = self.days.len() > DAYS_MAX;
         }
     }
 
-    fn finish(self) -> Option<Vec<Day>> {
-        (!self.too_many).then(|| self.days.into_iter().collect())
+    fn finish(self) -> Option<BTreeMap<Day, u64>> {
+        (!self.too_many).then_some(self.days)
     }
-}
-
-/// The days of `occurred_at` of a file of facts, in order; `None` where they are too many to tell.
-#[cfg(feature = "distributed")]
-pub fn days(path: &Path) -> Result<Option<Vec<Day>>, RollupError> {
-    use super::engine::{BATCH_ROWS, OCCURRED};
-    let mut days = Days::default();
-    for batch in read(path, &[OCCURRED], BATCH_ROWS)? {
-        let batch = batch.map_err(|error| io(path, std::io::Error::other(error)))?;
-        for at in batch.column(0).as_primitive::<arrow::datatypes::Int64Type>().values() {
-            days.push(*at);
-        }
-    }
-    Ok(days.finish())
 }
 
 /// Reads some columns of a file of facts, by their places in [`SCHEMA`].

@@ -29,8 +29,6 @@ use ledger::time::Day;
 use compare::compare_stated;
 pub use compare::{Difference, Differences, compare};
 pub use engine::{Engine, engine_name};
-#[cfg(feature = "distributed")]
-pub use facts::days;
 pub use facts::{FactsFile, write_facts};
 pub use object::Computed;
 pub use read::{json_rows, withheld};

@@ -33,7 +33,7 @@ use super::object::{Computed, ObjectWriter};
 use super::{Task, facts};
 
 /// How many events of the days that are read are withheld.
-const ERASED: &str = "SELECT count(*) FROM events WHERE event_type = 'ledger.erased'";
+const WITHHELD: &str = "SELECT count(*) FROM events WHERE event_type = 'ledger.erased'";
 
 /// What each sort sets aside for merging what it has spilled.
 const SORT_BYTES: usize = 2 << 20;
@@ -44,7 +44,7 @@ pub(super) type Planned<'a> = &'a (dyn Fn(&Arc<dyn ExecutionPlan>) + Sync);
 /// The plans of a definition.
 #[derive(Clone, Debug)]
 pub(super) struct Plans {
-    erased: Arc<dyn ExecutionPlan>,
+    withheld: Arc<dyn ExecutionPlan>,
     figures: Arc<dyn ExecutionPlan>,
 }
 
@@ -54,14 +54,14 @@ impl Plans {
         context: &SessionContext,
         definition: &Definition,
     ) -> Result<Self, DataFusionError> {
-        let erased = context.sql(ERASED).await?.create_physical_plan().await?;
+        let withheld = context.sql(WITHHELD).await?.create_physical_plan().await?;
         // Whoever holds the seal key may have written the text: it reads the two tables, and does nothing else.
         let only = SQLOptions::new()
             .with_allow_ddl(false)
             .with_allow_dml(false)
             .with_allow_statements(false);
         let figures = context.sql_with_options(&definition.sql, only).await?;
-        Ok(Self { erased, figures: figures.create_physical_plan().await? })
+        Ok(Self { withheld, figures: figures.create_physical_plan().await? })
     }
 
     /// Plans over this engine's own tables, to be run as often as there are days.
@@ -77,19 +77,25 @@ impl Plans {
 
     /// The same plans, to be run once more.
     pub(super) fn again(&self) -> Result<Self, DataFusionError> {
-        let erased = reset_plan_states(Arc::clone(&self.erased))?;
-        Ok(Self { erased, figures: reset_plan_states(Arc::clone(&self.figures))? })
+        let withheld = reset_plan_states(Arc::clone(&self.withheld))?;
+        Ok(Self { withheld, figures: reset_plan_states(Arc::clone(&self.figures))? })
     }
 
-    /// Runs them; `planned` is told of each before.
+    /// Runs them; `planned` is told of each before. How many events are withheld is counted where it is not known.
     pub(super) async fn run(
         self,
         task: &Task<'_>,
         context: Arc<TaskContext>,
+        withheld: Option<u64>,
         planned: Planned<'_>,
     ) -> Result<Computed, Failure> {
-        planned(&self.erased);
-        let withheld = count(&collect(self.erased, Arc::clone(&context)).await?);
+        let withheld = match withheld {
+            Some(withheld) => withheld,
+            None => {
+                planned(&self.withheld);
+                count(&collect(self.withheld, Arc::clone(&context)).await?)
+            }
+        };
         planned(&self.figures);
         let mut batches = execute_stream(self.figures, context)?;
         let mut writer = ObjectWriter::new(task, &batches.schema(), withheld)?;

@@ -213,8 +213,8 @@ fn read(
     manifest: &Arc<ChunkManifest>,
     path: &Path,
 ) -> Result<FactsFile, String> {
-    if path.exists() {
-        return Ok(FactsFile { path: path.to_owned(), days: None });
+    if let Some(file) = FactsFile::open(path) {
+        return Ok(file);
     }
     let key = &manifest.object;
     let object = chunk_object(source, manifest).map_err(|error| format!("{key}: {error}"))?;

@@ -1,6 +1,7 @@
 //! More events and groups than memory holds: the engine spills, and comes to the same bytes.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -79,7 +80,7 @@ fn facts(directory: &Path) -> FactsFile {
         ArrowWriter::try_new(File::create(&path).unwrap(), Arc::clone(&SCHEMA), None).unwrap();
     writer.write(&batch).unwrap();
     writer.close().unwrap();
-    FactsFile { path, days: Some(vec![day()]) }
+    FactsFile { path, days: Some(BTreeMap::from([(day(), 0)])) }
 }
 
 /// How often the operators of a plan have spilled.

@@ -100,7 +100,7 @@ impl Cluster {
             register(&context, "events", events)?;
             register(&context, "period", period)?;
             let plans = Plans::new(&context, task.definition).await?;
-            plans.run(task, context.task_ctx(), &|plan| keep(planned, plan)).await
+            plans.run(task, context.task_ctx(), None, &|plan| keep(planned, plan)).await
         })
         .await
     }

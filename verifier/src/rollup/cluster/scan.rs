@@ -346,12 +346,8 @@ impl Part {
 
     fn days(&self, chunk: &Chunk) -> Result<RecordBatch, DataFusionError> {
         let file = self.reader.facts(chunk)?;
-        let days = match file.days {
-            Some(days) => Some(days),
-            None => facts::days(&file.path).map_err(external)?,
-        };
-        let days: Date32Array = match days {
-            Some(days) => days.iter().map(|day| Some(day.get())).collect(),
+        let days: Date32Array = match file.days {
+            Some(days) => days.keys().map(|day| Some(day.get())).collect(),
             None => Date32Array::from(vec![None]),
         };
         let numbers = Int64Array::from(vec![chunk.number; days.len()]);
@@ -372,8 +368,8 @@ impl Reader {
         // The note's digest comes from the driver, and becomes the name of a file here.
         let note = Digest::parse(&chunk.note).map_err(external)?;
         let path = self.facts.join(format!("{note}.parquet"));
-        if path.exists() {
-            return Ok(FactsFile { path, days: None });
+        if let Some(file) = FactsFile::open(&path) {
+            return Ok(file);
         }
         let manifest = ChunkManifest::parse(&chunk.manifest)
             .map_err(|error| told(format!("a manifest that the driver has sent: {error}")))?;
