@@ -32,11 +32,12 @@ fn errors(random: &mut Random, count: usize) -> Vec<RDKafkaRespErr> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn row_11_errors_leaders_that_change_and_brokers_that_go() {
-    let goal = if long() { 100_000 } else { 1_500 };
+    // A round of errors takes as long for many clients as for few.
+    let (goal, workspaces, clients) = if long() { (100_000, 32, 24) } else { (1_500, 16, 8) };
     let mut crowd = Crowd::new().await;
     let mock = Mock::start(3, 4).unwrap();
     let (process, base) = start(&crowd, &mock.servers, "both", &[]).await;
-    let workers = crowd.open(&base, 8, 4).await;
+    let workers = crowd.open(&base, workspaces, clients).await;
     let shift = crowd.work(&base, workers, 2);
     let mut random = Random::new(11);
     let begun = Instant::now();

@@ -113,7 +113,7 @@ impl Nodes {
             scheduler: (self.address.ip().to_string(), self.address.port()),
             deadline: Duration::from_secs(deadline),
             attempts,
-            partitions: 4,
+            partitions: 2,
             link: self.link.clone(),
         };
         Cluster::new(settings).unwrap()
@@ -185,11 +185,14 @@ async fn row_50_a_cluster_comes_to_the_bytes_of_one_machine() {
     assert!(later.days.iter().any(|day| day.revision == 1), "{later:?}");
     assert_same_here(definitions(), &world, rolled.days.len() + new_days(&rolled, &later)).await;
     // And what one machine has computed, a cluster computes again.
-    let again = roll_up_by(definitions(), &world, &cluster, true).await.unwrap();
+    let again = roll_up(&world, &cluster, true).await.unwrap();
     assert!(again.days.is_empty(), "{:?}", again.days);
     // By the command, too.
     let url = format!("http://{}", nodes.address);
-    let output = super::commands::archiver(&world, &["rollup", "--rebuild", "--scheduler", &url]);
+    let output = super::commands::archiver(
+        &world,
+        &["rollup", "--rebuild", "--name", "tool_reliability_hourly", "--scheduler", &url],
+    );
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     assert!(text(&output).contains("nothing to roll up"), "{}", text(&output));
 

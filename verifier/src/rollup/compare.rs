@@ -241,7 +241,9 @@ mod tests {
     use arrow::array::{Int64Array, RecordBatch, StringArray};
     use arrow::datatypes::{DataType, Field, Schema};
     use parquet::arrow::ArrowWriter;
-    use parquet::file::metadata::KeyValue;
+    use parquet::file::metadata::{
+        FileMetaData, KeyValue, ParquetMetaData, ParquetMetaDataReader, ParquetMetaDataWriter,
+    };
 
     use super::*;
 
@@ -332,6 +334,33 @@ mod tests {
         assert!(compare_stated(&of("7"), &of("7"), &key).unwrap().is_empty());
         let error = compare_stated(&of("0"), &of("7"), &key).unwrap_err().to_string();
         assert!(error.contains("it says of itself: tallystick.withheld Some(\"0\")"), "{error}");
+    }
+
+    /// Rows that a footer leaves out would be compared with nothing.
+    #[test]
+    fn a_footer_that_counts_other_rows_is_refused() {
+        let (honest, key) = (object(&[("a", 1), ("b", 2)]), ["model".to_owned()]);
+        let read = ParquetMetaDataReader::new().parse_and_finish(&honest).unwrap();
+        let file = read.file_metadata();
+        for rows in [0, 1, 3, -1] {
+            let other = FileMetaData::new(
+                file.version(),
+                rows,
+                file.created_by().map(ToOwned::to_owned),
+                file.key_value_metadata().cloned(),
+                file.schema_descr_ptr(),
+                file.column_orders().cloned(),
+            );
+            let other = ParquetMetaData::new(other, read.row_groups().to_vec());
+            // The footer's length stands before the last four bytes.
+            let end = honest.last_chunk::<8>().unwrap();
+            let footer = u32::from_le_bytes(*end.first_chunk().unwrap());
+            let body = honest.len() - 8 - usize::try_from(footer).unwrap();
+            let mut object = honest.slice(..body).to_vec();
+            ParquetMetaDataWriter::new(&mut object, &other).finish().unwrap();
+            let error = compare_stated(&Bytes::from(object), &honest, &key).unwrap_err();
+            assert!(error.to_string().contains("rows"), "{rows}: {error}");
+        }
     }
 
     /// Nothing and the word for it are two keys.
