@@ -25,8 +25,10 @@ use super::world::{World, at, text};
 struct Node(Child);
 
 impl Node {
-    fn start(arguments: &[&str], more: &[String]) -> Self {
+    /// With what is temporary in a directory of the test: a node that is killed leaves it behind.
+    fn start(temporary: &Path, arguments: &[&str], more: &[String]) -> Self {
         let child = Command::new(tally("tally-cluster"))
+            .env("TMPDIR", temporary)
             .args(arguments)
             .args(more)
             .stdout(Stdio::null())
@@ -73,9 +75,9 @@ impl Nodes {
     async fn start_by(archive: &Path, link: Link, tls: Vec<String>) -> Self {
         let address = free_address().unwrap();
         let listen = ["scheduler", "--listen", &address.to_string(), "--executor-timeout", "10"];
-        let scheduler = Node::start(&listen, &tls);
-        until("the scheduler listens", || std::net::TcpStream::connect(address).is_ok()).await;
         let directory = tempfile::tempdir().unwrap();
+        let scheduler = Node::start(directory.path(), &listen, &tls);
+        until("the scheduler listens", || std::net::TcpStream::connect(address).is_ok()).await;
         let mut nodes = Self { scheduler, address, executors: Vec::new(), link, tls, directory };
         nodes.add(archive).await;
         nodes.add(archive).await;
@@ -89,6 +91,7 @@ impl Nodes {
         let scheme = if self.tls.is_empty() { "http" } else { "https" };
         let url = format!("{scheme}://{}", self.address);
         let node = Node::start(
+            self.directory.path(),
             &[
                 "executor",
                 "--scheduler",
