@@ -45,8 +45,11 @@ pub fn payload(input: &[u8]) {
     let widest = payload::scan(input, &workspace, &Rules::ceiling());
     match &widest {
         Ok(event) => {
-            let value: serde_json::Value =
-                serde_json::from_slice(input).expect("a payload is JSON");
+            let value: serde_json::Value = match serde_json::from_slice(input) {
+                // JSON all the same, and kept as it is: this reader takes no number that no double holds.
+                Err(error) if error.to_string().starts_with("number out of range") => return,
+                value => value.expect("a payload is JSON"),
+            };
             let member = |name: &str| value.get(name).and_then(serde_json::Value::as_str);
             assert_eq!(member("event_type"), Some(&*event.event_type));
             assert_eq!(member("workspace_id"), Some(workspace.as_str()));
